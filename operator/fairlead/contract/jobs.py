@@ -1,0 +1,246 @@
+"""The input document of each Job and server, and the summary each leaves as its termination message.
+
+The input is the pod annotation `fairlead.dev/input`, mounted as a file; its digest is the Job's identity,
+so a Job that finds the result of the same input emits it again and ends. Full results lie in the store.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .base import Digest, Model, Name, Text
+from .data import Check, CheckResult, DatasetRevision, Format, Source, Split, TableSchema
+from .drift import DataDrift, FeatureDrift, Performance, PerformanceResult, PredictionDrift, PredictionDriftResult
+from .gates import Gate, GateResult
+from .training import Code, Search, Task, Trainer
+
+
+class SnapshotInput(Model):
+    """Read a source, check it, freeze a revision."""
+
+    kind: Literal["Snapshot"] = "Snapshot"
+    version: Literal[1] = 1
+    namespace: Name
+    name: Name
+    tick: str = Field(description="Which refresh this is; the same tick is the same attempt.")
+    source: Source
+    format: Format
+    target: str | None = None
+    timestamp: str | None = None
+    identifiers: list[str] = Field(default_factory=list)
+    sensitive: list[str] = Field(default_factory=list)
+    table_schema: TableSchema = Field(default_factory=TableSchema)
+    checks: list[Check] = Field(default_factory=list)
+    split: Split = Split()
+    previous_revision: str | None = Field(None, description="Under Infer, the revision whose columns must be kept.")
+
+
+class TrainInput(Model):
+    """Train one model; for a container trainer the same document drives fetch and publish around it."""
+
+    kind: Literal["Train"] = "Train"
+    version: Literal[1] = 1
+    namespace: Name
+    name: Name
+    uid: str
+    dataset: DatasetRevision
+    model: Name
+    task: Task
+    trainer: Trainer
+    search: Search | None = None
+    seed: int = 0
+    code: Code | None = None
+
+
+class CollectInput(Model):
+    """Look for the result of a Job that is gone; ends with its summary or with ErrorInfo ResultLost."""
+
+    kind: Literal["Collect"] = "Collect"
+    version: Literal[1] = 1
+    result_key: str
+
+
+class ArtifactRef(Model):
+    """Bytes known by digest: in our store under models/<namespace>/<model>/, or at `uri`."""
+
+    namespace: Name
+    model: Name
+    version: Name = Field(description="The ModelVersion's name.")
+    digest: Digest
+    uri: str | None = None
+    format: str | None = None
+    trust_pickle: bool = False
+
+
+class EvaluateInput(Model):
+    """Measure a version on a frozen split and hold it against its gates."""
+
+    kind: Literal["Evaluate"] = "Evaluate"
+    version: Literal[1] = 1
+    namespace: Name
+    name: Name
+    artifact: ArtifactRef
+    dataset: DatasetRevision
+    split: Literal["Train", "Validation", "Test"] = "Test"
+    gates: list[Gate] = Field(default_factory=list)
+    champion: ArtifactRef | None = None
+
+
+class MonitorInput(Model):
+    """Compare captured requests of one window with a version's training profile."""
+
+    kind: Literal["Monitor"] = "Monitor"
+    version: Literal[1] = 1
+    namespace: Name
+    name: Name
+    inference_service: Name
+    artifact: ArtifactRef
+    window_s: float
+    not_before: str | None = Field(None, description="RFC 3339: the last promotion; no window starts earlier.")
+    min_rows: int = 500
+    data: DataDrift | None = None
+    predictions: PredictionDrift | None = None
+    performance: Performance | None = None
+    reference_metric: float | None = Field(None, description="The performance metric in the version's own evaluation.")
+
+
+class CleanupInput(Model):
+    """Remove what nothing refers to: folders under `prefix` but for `keep`, captures and reports older than `days`."""
+
+    kind: Literal["Cleanup"] = "Cleanup"
+    version: Literal[1] = 1
+    prefix: str
+    keep: list[str] = Field(default_factory=list, description="Folder names under prefix that stay.")
+    older_than_days: float | None = None
+
+
+class Capture(Model):
+    """Which requests are kept for drift and retraining."""
+
+    percent: Annotated[int, Field(ge=0, le=100)] = 100
+    drop: list[str] = Field(default_factory=list, description="Columns never captured (identifiers).")
+    hash: list[str] = Field(default_factory=list, description="Columns captured as salted hashes (sensitive).")
+
+
+class ServeInput(Model):
+    """Serve one artifact."""
+
+    kind: Literal["Serve"] = "Serve"
+    version: Literal[1] = 1
+    namespace: Name
+    service: Name
+    revision: str = Field(description="Revision digest; the first 10 digits begin each response id.")
+    artifact: ArtifactRef
+    workers: int = 1
+    latency_threshold_ms: float | None = None
+    capture: Capture = Capture(percent=0)
+
+
+class ErrorInfo(Model):
+    """Why a Job ended without its result; exit code 10 or 20."""
+
+    kind: Literal["Error"] = "Error"
+    version: Literal[1] = 1
+    reason: Annotated[str, Field(max_length=64, description="PascalCase.")]
+    message: Text
+
+
+class SnapshotSummary(Model):
+    """A revision, or why the source did not become one."""
+
+    kind: Literal["Snapshot"] = "Snapshot"
+    version: Literal[1] = 1
+    valid: bool
+    reason: str = Field("", description="When not valid: SchemaMismatch, ChecksFailed, MalformedSource, ...")
+    message: Text = ""
+    revision: str | None = None
+    rows: int = 0
+    columns: int = 0
+    bytes: int = 0
+    train_rows: int = 0
+    validation_rows: int = 0
+    test_rows: int = 0
+    checks: int = 0
+    failed_checks: list[CheckResult] = Field(default_factory=list, max_length=10)
+
+
+class TrainSummary(Model):
+    """The artifact that training made."""
+
+    kind: Literal["Train"] = "Train"
+    version: Literal[1] = 1
+    digest: str
+    format: str = Field(description="onnx, skops or joblib: what the server loads.")
+    size_bytes: int
+    metrics: dict[str, float] = Field(default_factory=dict)
+    trials: int = 1
+    parameters: str = Field("", description="The chosen parameters as JSON, cut at 512 characters.")
+    parity: Text = ""
+    lineage: dict[str, str] = Field(default_factory=dict, description="Digests and versions, at most 12 entries.")
+    train_rows: int = 0
+    duration_s: float = 0
+
+
+class EvaluateSummary(Model):
+    """Gate results of one evaluation."""
+
+    kind: Literal["Evaluate"] = "Evaluate"
+    version: Literal[1] = 1
+    input_digest: str
+    rows: int
+    metrics: dict[str, float] = Field(default_factory=dict)
+    gates: list[GateResult] = Field(default_factory=list, max_length=15)
+    card_key: str = ""
+
+
+class MonitorSummary(Model):
+    """What one window showed."""
+
+    kind: Literal["Monitor"] = "Monitor"
+    version: Literal[1] = 1
+    window_start: str
+    window_end: str
+    rows: int
+    enough_rows: bool
+    features: int = 0
+    drifted_features: int = 0
+    worst: list[FeatureDrift] = Field(default_factory=list, max_length=20)
+    data_drift: bool = False
+    label_drift: PredictionDriftResult | None = None
+    predictions: PredictionDriftResult | None = None
+    performance: PerformanceResult | None = None
+    report_key: str = ""
+
+
+class CleanupSummary(Model):
+    """What was removed."""
+
+    kind: Literal["Cleanup"] = "Cleanup"
+    version: Literal[1] = 1
+    removed: int = 0
+    bytes: int = 0
+
+
+Summary = Annotated[
+    SnapshotSummary | TrainSummary | EvaluateSummary | MonitorSummary | CleanupSummary | ErrorInfo,
+    Field(discriminator="kind"),
+]
+JobInput = Annotated[
+    SnapshotInput | TrainInput | CollectInput | EvaluateInput | MonitorInput | CleanupInput | ServeInput,
+    Field(discriminator="kind"),
+]
+
+
+class ArmReport(Model):
+    """What a server answers on `/arm`: cumulative counts since `startId` began."""
+
+    start_id: str
+    revision: str
+    requests: int
+    failed: int = Field(description="5xx answers.")
+    slow: int = Field(description="Slower than the service's latency threshold.")
+    in_flight: int = 0
+    captured: int = 0
+    capture_lost: int = 0
