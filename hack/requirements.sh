@@ -2,8 +2,10 @@
 # Pins every extra with hashes, for all platforms and Python 3.11 and newer. Called by `make requirements`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# A week of cooldown: a release that was pulled, or is not yet on every mirror, never gets in.
+cooldown="${COOLDOWN:-$(date -u -d "7 days ago" +%Y-%m-%d)}"
 for extra in operator server jobs dev; do
   uv pip compile pyproject.toml --extra "$extra" --universal --python-version 3.11 --generate-hashes \
-    --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet \
+    --exclude-newer "$cooldown" --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet \
     --unsafe-package fairlead --constraint requirements/constraints.txt -o "requirements/$extra.txt"
 done
