@@ -71,9 +71,7 @@ class ConfigMapSource(Model):
 class Source(Model):
     """Where the rows come from; exactly one field is set."""
 
-    model_config = {
-        "json_schema_extra": cel(one_of("s3", "http", "persistentVolumeClaim", "configMap", what="source"))
-    }
+    model_config = {"json_schema_extra": cel(one_of("s3", "http", "persistentVolumeClaim", "configMap", what="source"))}
     s3: S3Source | None = None
     http: HttpSource | None = None
     persistent_volume_claim: VolumeSource | None = None

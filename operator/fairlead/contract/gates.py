@@ -28,7 +28,9 @@ class VersusChampion(Model):
     """The metric may be at most `maxLoss` worse than the champion's on the same rows."""
 
     max_loss: Annotated[float, Field(ge=0)] = 0
-    inference_service: Name | None = Field(None, description="Whose stable version; default: the only service with this model.")
+    inference_service: Name | None = Field(
+        None, description="Whose stable version; default: the only service with this model."
+    )
 
 
 class FairnessMetric(StrEnum):
@@ -88,7 +90,9 @@ class Gate(Model):
     slices: Annotated[list[ColumnName], Field(min_length=1, max_length=5)] | None = Field(
         None, json_schema_extra=LIST_SET, description="Columns whose values make the slices."
     )
-    max_gap: Annotated[float, Field(ge=0)] | None = Field(None, description="How far a slice may fall behind the whole.")
+    max_gap: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="How far a slice may fall behind the whole."
+    )
     fairness: Fairness | None = None
     latency: Latency | None = None
     artifact_size: ArtifactSize | None = None

@@ -1,0 +1,244 @@
+"""InferenceService: what answers requests, and how a new version reaches them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from fairlead.contract.base import Digest, Duration, Model, Name, Text
+from fairlead.contract.schema import FREE_FORM, LIST_SET, cel
+
+from . import meta
+from .meta import KindStatus, PodOverrides
+
+
+class ModelReference(Model):
+    """The newest approved version of a family, or one version by name."""
+
+    model_config = {
+        "json_schema_extra": cel(("has(self.name) != has(self.version)", "model: set exactly one of name, version"))
+    }
+    name: Name | None = None
+    version: Name | None = None
+
+
+class Runtime(Model):
+    """Our server."""
+
+    workers: Annotated[int, Field(ge=1, le=32)] = 1
+
+
+class Predictor(PodOverrides):
+    """What runs in the pods of a revision."""
+
+    runtime: Runtime = Runtime()
+
+
+class Scaling(Model):
+    """A HorizontalPodAutoscaler per revision."""
+
+    model_config = {
+        "json_schema_extra": cel(
+            ("self.minReplicas <= self.maxReplicas", "scaling: minReplicas must not be over maxReplicas"),
+        )
+    }
+    min_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    max_replicas: Annotated[int, Field(ge=1, le=1000)] = 10
+    target_cpu_percent: Annotated[int, Field(ge=1, le=1000)] = Field(70, alias="targetCPUPercent")
+
+
+class ErrorRateLimit(Model):
+    """Failed requests."""
+
+    max_increase_points: Annotated[float, Field(gt=0, le=100)] = 0.5
+
+
+class LatencyLimit(Model):
+    """Requests slower than the threshold."""
+
+    threshold_ms: Annotated[float, Field(gt=0)] = 50
+    max_increase_points: Annotated[float, Field(gt=0, le=100)] = 1
+
+
+class PredictionsLimit(Model):
+    """Shift of the predictions' distribution."""
+
+    max_increase_points: Annotated[float, Field(gt=0, le=100)] = 10
+
+
+class IncidentLimit(Model):
+    """Both arms above it: a shared incident, the rollout holds."""
+
+    max_error_percent: Annotated[float, Field(gt=0, le=100)] = 20
+
+
+class Judge(Model):
+    """What the canary may be worse by than its baseline."""
+
+    confidence_percent: Annotated[float, Field(ge=80, lt=100)] = 95
+    error_rate: ErrorRateLimit = ErrorRateLimit()
+    latency: LatencyLimit | None = LatencyLimit()
+    predictions: PredictionsLimit | None = None
+    incident: IncidentLimit = IncidentLimit()
+
+
+class StepRules(Model):
+    """What a step must have had before the next."""
+
+    min_requests: Annotated[int, Field(ge=0, le=1_000_000)] = 200
+    min_duration: Duration = "30s"
+
+
+class Bake(Model):
+    """After promotion the previous revision keeps a share, as the baseline."""
+
+    duration: Duration = "10m"
+    holdback_percent: Annotated[int, Field(ge=0, le=50)] = 5
+
+
+class Rollout(Model):
+    """How a new revision takes over."""
+
+    model_config = {
+        "json_schema_extra": cel(
+            (
+                "self.stepsPercent.all(s, s > 0 && s < 100)",
+                "rollout.stepsPercent: each step is between 1 and 99; 100 is the promotion",
+            ),
+            ("self.stepsPercent.isSorted()", "rollout.stepsPercent: steps must rise, for instance [5, 25, 50]"),
+        )
+    }
+    strategy: Literal["Canary"] = Field("Canary", description="BlueGreen, Shadow and ABTest follow.")
+    steps_percent: Annotated[list[int], Field(min_length=1, max_length=10)] = Field(
+        [5, 25, 50], json_schema_extra=LIST_SET
+    )
+    judge: Judge = Judge()
+    step: StepRules = StepRules()
+    deadline: Duration = "2h"
+    on_inconclusive: Literal["RollBack", "Hold"] = "RollBack"
+    bake: Bake = Bake()
+
+
+class GatewayReference(Model):
+    """The user's Gateway; only referenced, never written."""
+
+    name: Name
+    namespace: Name | None = Field(None, description="Default: the service's own.")
+    section_name: Name | None = None
+
+
+class Traffic(Model):
+    """How requests come in; without a gateway, the Service `<name>` splits by whole pods."""
+
+    model_config = {
+        "json_schema_extra": cel(
+            ("!has(self.hostname) || has(self.gateway)", "traffic.gateway: name the Gateway of the hostname")
+        )
+    }
+    gateway: GatewayReference | None = None
+    hostname: Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9*]([-a-z0-9.]*[a-z0-9])?$")] | None = None
+    path: Annotated[str, Field(max_length=256, pattern=r"^/.*")] = "/"
+
+
+class CaptureSpec(Model):
+    """Which requests are kept for drift and retraining."""
+
+    percent: Annotated[int, Field(ge=0, le=100)] = 0
+    retention: Duration = "30d"
+
+
+class InferenceServiceSpec(Model):
+    """Which model, how it runs, how it scales, how it rolls out, how it is reached."""
+
+    model: ModelReference
+    predictor: Predictor = Predictor()
+    scaling: Scaling = Scaling()
+    rollout: Rollout = Rollout()
+    traffic: Traffic = Traffic()
+    capture: CaptureSpec = CaptureSpec()
+    suspend: bool = False
+
+
+class RevisionStatus(Model):
+    """One revision: digest of (model digest, predictor spec, image), and what it is made of."""
+
+    revision: Digest
+    version: str = ""
+    digest: Digest = Field("", description="The model's digest.")
+    image: str = ""
+    ready_replicas: int = 0
+
+
+class RolloutStatus(Model):
+    """The rollout in progress."""
+
+    state: str = Field(description="Preparing, Step, Promoting, Baking, Held or RollingBack.")
+    step: int = 0
+    weight: int = Field(0, description="The canary's requested share in percent.")
+    started_at: str = ""
+    state_since: str = ""
+    generation: int = 0
+    held_for: str = ""
+    verdict: str = ""
+    reason: str = ""
+    message: Text = ""
+    evidence: dict[str, Any] | None = Field(None, json_schema_extra=FREE_FORM, description="The judge's state.")
+    signals: Annotated[list[dict[str, Any]], Field(max_length=5)] | None = Field(
+        None, description="Per signal: rates, limit, evidence."
+    )
+
+
+class TrafficShare(Model):
+    """One revision's share of requests in percent."""
+
+    revision: str
+    role: str
+    requested: int = 0
+    programmed: int | None = None
+    measured: float | None = None
+
+
+class Rejection(Model):
+    """What may not come back: a model digest, or one revision of it."""
+
+    digest: Digest = ""
+    revision: Digest = ""
+    version: str = ""
+    reason: str
+    message: Text = ""
+    at: str = ""
+
+
+class RolloutSummary(Model):
+    """One line of history."""
+
+    version: str
+    digest: Digest = ""
+    outcome: str
+    reason: str = ""
+    message: Text = ""
+    started_at: str = ""
+    ended_at: str = ""
+
+
+class InferenceServiceStatus(KindStatus):
+    """Who serves, how a rollout stands, what was refused."""
+
+    stable: RevisionStatus | None = None
+    canary: RevisionStatus | None = None
+    baseline: RevisionStatus | None = None
+    previous: RevisionStatus | None = Field(None, description="The last good revision before this one.")
+    desired: RevisionStatus | None = None
+    rollout: RolloutStatus | None = None
+    traffic: Annotated[list[TrafficShare], Field(max_length=10)] | None = None
+    rejected: Annotated[list[Rejection], Field(max_length=20)] | None = None
+    history: Annotated[list[RolloutSummary], Field(max_length=10)] | None = None
+    promoted_at: str = Field("", description="When the stable revision took all traffic.")
+    handled: dict[str, Annotated[str, Field(max_length=256)]] | None = Field(
+        None, max_length=8, description="Request annotations that were acted on, by name."
+    )
+    url: str = ""
+
+
+InferenceService = meta.Resource[InferenceServiceSpec, InferenceServiceStatus]
