@@ -17,6 +17,7 @@ from fairlead.contract.jobs import ArmReport
 from fairlead.plan.types import Key, Obj, Plan
 
 S = TypeVar("S")
+Objs = list[Obj]  # View has a method of the name `list`
 
 
 class View(Protocol):
@@ -26,22 +27,22 @@ class View(Protocol):
         """Return the object as last seen, or None."""
         ...
 
-    def list(self, resource: Resource, namespace: str | None = None) -> list[Obj]:
-        """Return all objects of a resource, in one namespace or in all that are watched, sorted by (namespace, name)."""
+    def list(self, resource: Resource, namespace: str | None = None) -> Objs:
+        """Return all objects of a resource, in one namespace or in all, sorted by (namespace, name)."""
         ...
 
-    def owned_by(self, resource: Resource, uid: str) -> list[Obj]:
+    def owned_by(self, resource: Resource, uid: str) -> Objs:
         """Return the objects whose ownerReferences hold this uid (indexed), sorted by name."""
         ...
 
-    def select(self, resource: Resource, namespace: str, labels: Mapping[str, str]) -> list[Obj]:
+    def select(self, resource: Resource, namespace: str, labels: Mapping[str, str]) -> Objs:
         """Return the objects with all these labels, sorted by name.
 
         Indexed by `names.LABEL_OWNER`, `names.LABEL_REVISION` and `batch.kubernetes.io/job-name`: give one of these.
         """
         ...
 
-    def pods_of_job(self, namespace: str, job_name: str) -> list[Obj]:
+    def pods_of_job(self, namespace: str, job_name: str) -> Objs:
         """Return the pods that the Job controller made for this Job, sorted by name."""
         ...
 
