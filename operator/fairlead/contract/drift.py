@@ -1,4 +1,4 @@
-"""What a DriftMonitor compares and what it found. Part of the DriftMonitor CRD and of the monitor Job's input and result."""
+"""What a DriftMonitor compares and what it found; part of its CRD and of the monitor Job's input and result."""
 
 from __future__ import annotations
 

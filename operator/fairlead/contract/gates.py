@@ -1,4 +1,4 @@
-"""What a version must pass, and what was found. Part of the ModelVersion CRD and of the evaluate Job's input and result."""
+"""What a version must pass, and what was found; part of its CRD and of the evaluate Job's input and result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from .base import ColumnName, Model, Name, Quantity, Text
 from .schema import LIST_SET, cel
 
 CLASSIFICATION_METRICS = (
-    "accuracy", "balanced_accuracy", "precision", "recall", "f1", "roc_auc", "average_precision", "log_loss", "brier_score",
+    "accuracy", "balanced_accuracy", "precision", "recall", "f1", "roc_auc", "average_precision", "log_loss",
+    "brier_score",
 )  # fmt: skip
 REGRESSION_METRICS = ("r2", "mean_absolute_error", "mean_squared_error", "root_mean_squared_error")
 LOWER_IS_BETTER = ("log_loss", "brier_score", "mean_absolute_error", "mean_squared_error", "root_mean_squared_error")

@@ -1,0 +1,86 @@
+# Every verb of the project; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FAIRLEAD_CACHE ?= $(HOME)/.cache/fairlead
+export FAIRLEAD_CACHE
+export PATH := $(FAIRLEAD_CACHE)/bin:$(PATH)
+STAMP := $(VENV)/.stamp-$(shell cat requirements/dev.txt pyproject.toml 2>/dev/null | sha256sum | cut -c1-12)
+PYTEST := $(BIN)/pytest
+
+.PHONY: help
+help: ## List the verbs
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}'
+
+.PHONY: venv
+venv: $(STAMP) ## Make .venv with the pinned requirements
+$(STAMP): requirements/dev.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	rm -f $(VENV)/.stamp-*
+	touch $@
+
+.PHONY: requirements
+requirements: venv ## Pin every extra again, with hashes
+	PATH="$(CURDIR)/$(BIN):$$PATH" hack/requirements.sh
+
+.PHONY: generate
+generate: venv ## Write what is generated: CRDs and the chart's CRDs and roles
+	$(BIN)/python -m fairlead.api.crd crds
+	$(BIN)/python -m hack.generate
+
+.PHONY: verify
+verify: generate ## Fail when something generated differs from what is committed
+	git diff --exit-code --stat -- crds charts
+
+.PHONY: lint
+lint: venv ## ruff, import-linter, sizes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m hack.sizes
+
+.PHONY: format
+format: venv ## Format the code
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+
+.PHONY: types
+types: venv ## mypy --strict
+	$(BIN)/mypy
+	$(BIN)/mypy -p hack
+
+.PHONY: test-unit
+test-unit: venv ## Stories, properties and everything else that needs no cluster; at most 2 min
+	$(PYTEST) tests/unit -q -n 2 --dist loadfile
+
+.PHONY: test-integration
+test-integration: venv ## The shell against a real kube-apiserver and etcd
+	$(PYTEST) tests/integration -q
+
+.PHONY: helm-lint
+helm-lint: venv ## Lint and render the chart, check its schema
+	$(PYTEST) tests/chart -q
+
+.PHONY: test-e2e
+test-e2e: venv cluster images cluster-load ## The demo's story, each kind and each bad input on kind
+	$(PYTEST) tests/e2e -q
+
+.PHONY: demo
+demo: venv cluster images cluster-load ## The whole story on a real cluster
+	$(BIN)/python -m hack.demo
+
+.PHONY: bench-serve
+bench-serve: venv ## Our server against a plain FastAPI + joblib on the same cores
+	$(BIN)/python tests/perf/bench_serve.py
+
+.PHONY: test
+test: lint types verify test-unit helm-lint test-integration test-e2e ## Everything CI runs
+
+include hack/cluster.mk
