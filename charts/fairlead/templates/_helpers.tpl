@@ -1,0 +1,26 @@
+{{- define "fairlead.name" -}}
+{{- if contains "fairlead" .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-fairlead" .Release.Name | trunc 40 | trimSuffix "-" }}{{ end -}}
+{{- end -}}
+
+{{- define "fairlead.selector" -}}
+app.kubernetes.io/name: fairlead
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{- define "fairlead.labels" -}}
+{{ include "fairlead.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: fairlead
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "fairlead.restricted" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{- define "fairlead.storeEndpoint" -}}
+{{- if .Values.store.endpoint }}{{ .Values.store.endpoint }}{{ else if .Values.objectStore.embedded.enabled }}{{ printf "http://%s-object-store.%s.svc:8333" (include "fairlead.name" .) .Release.Namespace }}{{ else }}{{ fail "store.endpoint: set it, or enable objectStore.embedded, when store.namespaces is set" }}{{ end -}}
+{{- end -}}
