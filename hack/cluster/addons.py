@@ -1,0 +1,186 @@
+"""What is installed into a running cluster: gateway, metrics, S3 server. Each waits until it serves.
+
+Everything is applied, so doing it again changes nothing; images are in the node already where no
+registry can be reached, and are pulled by the node elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import string
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hack.cluster import golang, versions
+from hack.cluster.settings import Settings
+from hack.cluster.shell import Log, StepError, ask, run
+
+MANIFESTS = Path(__file__).parent / "manifests"
+BUCKET = "fairlead"
+# Not secrets: they open a server on loopback that holds what its user puts there.
+S3_ACCESS_KEY = "fairlead"
+S3_SECRET_KEY = "fairlead-dev-only"
+WAIT_S = 120.0
+GATEWAY_NAMESPACE = "envoy-gateway-system"
+CHART_REFERENCE = "oci://docker.io/envoyproxy/gateway-helm"
+VALUES = {
+    "BUCKET": BUCKET,
+    "ENVOY_GATEWAY_IMAGE": versions.ENVOY_GATEWAY_IMAGE,
+    "ENVOY_IMAGE": versions.ENVOY_IMAGE,
+    "METRICS_SERVER_IMAGE": versions.METRICS_SERVER_IMAGE,
+    "S3_ACCESS_KEY": S3_ACCESS_KEY,
+    "S3_SECRET_KEY": S3_SECRET_KEY,
+    "SEAWEEDFS_IMAGE": versions.SEAWEEDFS_IMAGE,
+}
+
+
+def manifest(name: str) -> str:
+    """A file of manifests/ with versions and keys filled in."""
+    return string.Template((MANIFESTS / name).read_text()).substitute(VALUES)
+
+
+def kubectl(settings: Settings, *words: str) -> list[str]:
+    return ["kubectl", "--context", settings.context, *words]
+
+
+def apply(settings: Settings, log: Log, text: str) -> None:
+    """Server-side apply: the last writer of a field is on record, and big CRDs fit."""
+    words = ("apply", "--server-side", "--force-conflicts", "--field-manager=fairlead-cluster")
+    run(log, kubectl(settings, *words, "-f", "-"), stdin=text)
+
+
+def wait_rollout(settings: Settings, log: Log, namespace: str, name: str) -> None:
+    words = ("rollout", "status", f"deployment/{name}", "--timeout=300s")
+    run(log, kubectl(settings, "-n", namespace, *words))
+
+
+def metrics_server(settings: Settings, log: Log) -> None:
+    apply(settings, log, manifest("metrics-server.yaml"))
+    wait_rollout(settings, log, "kube-system", "metrics-server")
+
+
+def object_store(settings: Settings, log: Log) -> None:
+    """The S3 server with its bucket; a bucket that is there is left as it is."""
+    apply(settings, log, manifest("object-store.yaml"))
+    wait_rollout(settings, log, "object-store", "object-store")
+    shell = ("exec", "-i", "deploy/object-store", "--", "weed", "shell", "-master=127.0.0.1:9333")
+    command = kubectl(settings, "-n", "object-store", *shell)
+    deadline = time.monotonic() + WAIT_S
+    while BUCKET not in (seen := _weed_shell(command, "s3.bucket.list")):
+        if time.monotonic() > deadline:
+            raise StepError(f"the S3 server does not make the bucket {BUCKET}: {seen[-300:]}")
+        log.say(_weed_shell(command, f"s3.bucket.create -name {BUCKET}"))
+
+
+def _weed_shell(command: list[str], line: str) -> str:
+    """What one line of SeaweedFS's own shell answers; errors come back as text too."""
+    done = subprocess.run(
+        command,
+        input=f"{line}\n".encode(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout.decode("utf-8", "replace")
+
+
+def gateway(settings: Settings, log: Log) -> None:
+    """Gateway API, Envoy Gateway, and the Gateway `public` on its node port."""
+    values = settings.cache / "envoy-gateway-values.yaml"
+    values.write_text(manifest("envoy-gateway-values.yaml"))
+    run(
+        log,
+        ["helm", "--kube-context", settings.context, "upgrade", "--install", "envoy-gateway",
+         *_chart(settings), "--namespace", GATEWAY_NAMESPACE, "--create-namespace",
+         "--values", values, "--wait", "--timeout", "300s"],
+    )  # fmt: skip
+    apply(settings, log, manifest("gateway.yaml"))
+    condition = ("wait", "gateway/public", "--for=condition=Programmed", "--timeout=300s")
+    run(log, kubectl(settings, "-n", "gateways", *condition))
+    wait_rollout(settings, log, GATEWAY_NAMESPACE, "envoy-public")
+
+
+def _chart(settings: Settings) -> list[str]:
+    """The published chart; or, where the module was built, the same chart out of the module."""
+    build = golang.tools()
+    if not golang.built(settings, build):
+        return [CHART_REFERENCE, "--version", versions.ENVOY_GATEWAY]
+    chart = settings.cache / "charts" / f"gateway-helm-{versions.ENVOY_GATEWAY}"
+    if not chart.exists():
+        module = golang.module_folder(settings, build, "github.com/envoyproxy/gateway")
+        partial = chart.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(module / "charts/gateway-helm", partial, copy_function=shutil.copyfile)
+        fill = {"GatewayImage": versions.ENVOY_GATEWAY_IMAGE, "GatewayImagePullPolicy": "IfNotPresent"}
+        template = string.Template((partial / "values.tmpl.yaml").read_text())
+        (partial / "values.yaml").write_text(template.safe_substitute(fill))
+        partial.rename(chart)
+    return [str(chart)]
+
+
+@dataclass(frozen=True)
+class Addon:
+    """One addon: how it is installed, the files that say what it is, and what shows it healthy."""
+
+    name: str
+    install: Callable[[Settings, Log], None]
+    files: tuple[str, ...]
+    deployments: tuple[tuple[str, str], ...]
+
+    def digest(self) -> str:
+        text = "\0".join(manifest(name) for name in self.files) + versions.ENVOY_GATEWAY
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def healthy(self, settings: Settings) -> bool:
+        """Whether this very version was installed before and is available now."""
+        noted = ask(kubectl(settings, "-n", "kube-system", "get", "configmap", self._note(),
+                            "-o", "jsonpath={.data.digest}"))  # fmt: skip
+        return noted == self.digest() and all(
+            _available(settings, namespace, name) for namespace, name in self.deployments
+        )
+
+    def note(self, settings: Settings, log: Log) -> None:
+        """Writes down in the cluster what was installed, for `healthy`."""
+        text = json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": self._note(), "namespace": "kube-system"},
+                "data": {"digest": self.digest()},
+            }
+        )
+        apply(settings, log, text)
+
+    def _note(self) -> str:
+        return f"fairlead-cluster-{self.name}"
+
+
+def _available(settings: Settings, namespace: str, name: str) -> bool:
+    path = "jsonpath={.status.availableReplicas}"
+    found = ask(kubectl(settings, "-n", namespace, "get", "deployment", name, "-o", path))
+    return bool(found)
+
+
+ADDONS = (
+    Addon(
+        "gateway",
+        gateway,
+        ("envoy-gateway-values.yaml", "gateway.yaml"),
+        ((GATEWAY_NAMESPACE, "envoy-gateway"), (GATEWAY_NAMESPACE, "envoy-public")),
+    ),
+    Addon(
+        "object-store", object_store, ("object-store.yaml",), (("object-store", "object-store"),)
+    ),
+    Addon(
+        "metrics-server",
+        metrics_server,
+        ("metrics-server.yaml",),
+        (("kube-system", "metrics-server"),),
+    ),
+)

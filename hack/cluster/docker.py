@@ -1,0 +1,150 @@
+"""The Docker engine: finds it, installs it on Debian, starts and stops one of our own.
+
+A machine that has an engine keeps it as it is. Only where none answers, and we are root on Debian,
+is one installed and started by hand, with its pid written down so that only that one is ever stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from hack.cluster import runc_capped
+from hack.cluster.settings import Settings
+from hack.cluster.shell import Log, StepError, ask, run
+
+PACKAGES = ("docker.io", "containerd", "runc", "iptables", "conntrack", "mmdebstrap", "busybox-static")
+WAIT_S = 60.0
+NO_ENGINE = """no Docker engine answers, and this is not root on Debian, so none can be installed.
+  Install Docker (Docker Desktop, Colima, or your distribution's package) and start it; then again.
+  If it runs: check `docker info`, DOCKER_HOST, and that you are in the group `docker`."""
+
+
+def running() -> bool:
+    """Whether an engine answers on the socket the docker client would use."""
+    return bool(ask(["docker", "info", "--format", "{{.ServerVersion}}"], timeout_s=20))
+
+
+def may_install() -> bool:
+    """Root on Debian or one of its children: where apt may be used without asking for more."""
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def has_image(name: str) -> bool:
+    return ask(["docker", "image", "inspect", "--format", "{{.Id}}", name]) is not None
+
+
+def build_environment() -> dict[str, str]:
+    """What `docker build` needs: the old builder where the client has no buildx of its own."""
+    buildkit = ask(["docker", "buildx", "version"]) is not None
+    return {"DOCKER_BUILDKIT": "1" if buildkit else "0"}
+
+
+def install(log: Log) -> None:
+    """Installs the engine and what building images needs; the caller has said so on the screen."""
+    if not may_install():
+        raise StepError(NO_ENGINE)
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    run(log, ["apt-get", "update", "-q"], env=quiet)
+    apt = ["apt-get", "install", "-y", "-q", "--no-install-recommends"]
+    run(log, [*apt, *PACKAGES, "debian-archive-keyring"], env=quiet)
+    if shutil.which("docker") is None:  # newer Debian has the client in a package of its own
+        run(log, [*apt, "docker-cli"], env=quiet)
+
+
+def installed() -> bool:
+    return all(shutil.which(word) for word in ("dockerd", "docker", "runc", "mmdebstrap", "busybox"))
+
+
+def folder(settings: Settings) -> Path:
+    return settings.cache / "docker"
+
+
+def start(settings: Settings, log: Log) -> None:
+    """Starts an engine and waits until it answers; nothing to do if one does."""
+    if running():
+        return
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        raise StepError(NO_ENGINE)
+    if Path("/run/systemd/system").exists() and ask(["systemctl", "start", "docker"]) is not None:
+        _wait_running(log, None)
+        return
+    home = folder(settings)
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "daemon.json"
+    config.write_text(json.dumps(_daemon_config(home), indent=2))
+    with (home / "dockerd.log").open("ab") as out:
+        process = subprocess.Popen(
+            ["dockerd", "--config-file", str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    (home / "dockerd.pid").write_text(str(process.pid))
+    log.say(f"dockerd has pid {process.pid}; its log: {home / 'dockerd.log'}")
+    _wait_running(log, process)
+
+
+def _daemon_config(home: Path) -> dict[str, object]:
+    """daemon.json: small logs, and the runtime that asks for less where less is to be had."""
+    config: dict[str, object] = {
+        "log-driver": "json-file",
+        "log-opts": {"max-size": "10m", "max-file": "2"},
+    }
+    lacking = runc_capped.missing(runc_capped.bounding_set())
+    if lacking:
+        runtime = home / "runc-capped"
+        runtime.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" -I -S "{runc_capped.__file__}" '
+            f'"{shutil.which("runc")}" "$@"\n'
+        )
+        runtime.chmod(0o755)
+        config["runtimes"] = {"runc-capped": {"path": str(runtime)}}
+        config["default-runtime"] = "runc-capped"
+    return config
+
+
+def _wait_running(log: Log, process: subprocess.Popen[bytes] | None) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        if running():
+            return
+        if process is not None and process.poll() is not None:
+            break
+        time.sleep(0.3)
+    raise StepError(f"dockerd did not come up; see dockerd.log beside {log.path.parent}/../docker")
+
+
+def stop(settings: Settings) -> str:
+    """Stops the engine that `start` started, by its written pid, and says what it did."""
+    note = folder(settings) / "dockerd.pid"
+    if not note.exists():
+        return "no engine of ours is running"
+    pid = int(note.read_text())
+    if not _is_dockerd(pid):
+        note.unlink()
+        return "the engine we started has ended already"
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + WAIT_S
+    while _is_dockerd(pid):
+        if time.monotonic() > deadline:
+            raise StepError(f"dockerd (pid {pid}) has not ended after {WAIT_S:.0f} s")
+        time.sleep(0.2)
+    note.unlink()
+    return f"dockerd (pid {pid}) stopped"
+
+
+def _is_dockerd(pid: int) -> bool:
+    """Whether the pid is still that dockerd: pids are used again."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        return state != "Z" and b"dockerd" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False

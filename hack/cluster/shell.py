@@ -1,0 +1,86 @@
+"""Runs programs for a step: output to the step's log, failure as one exception.
+
+The only place that starts processes, so that every command line ends up in a log.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class StepError(Exception):
+    """A step could not do its work; the message says what to do about it where that is known."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """The file one step writes to."""
+
+    path: Path
+
+    def say(self, text: str) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(text.rstrip("\n") + "\n")
+
+    def tail(self, lines: int) -> list[str]:
+        """The last lines, without reading more than the end of a long log."""
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            file.seek(max(0, self.path.stat().st_size - 64 * 1024))
+            text = file.read().decode("utf-8", "replace")
+        return [line for line in text.splitlines() if line.strip()][-lines:]
+
+
+def run(
+    log: Log,
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: str | None = None,
+) -> None:
+    """Runs a command with its output in the log; StepError if it does not exit 0."""
+    words = [str(word) for word in command]
+    log.say(f"$ {shlex.join(words)}")
+    with log.path.open("ab") as out:
+        done = subprocess.run(
+            words,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            input=stdin.encode() if stdin is not None else None,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise StepError(f"`{words[0]} ...` exited {done.returncode}")
+
+
+def ask(
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 60,
+) -> str | None:
+    """What a command prints, or None if it is not there, fails or takes too long."""
+    try:
+        done = subprocess.run(
+            [str(word) for word in command],
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=timeout_s,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
