@@ -32,14 +32,22 @@ def structural(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> dict[str, 
     """
     node = {key: value for key, value in _inline(schema, defs).items() if key not in _DROPPED}
     node = _without_null(node, defs)
-    if node.get("default", ...) is None:
-        del node["default"]
+    if "default" in node:
+        node["default"] = _without_nulls(node["default"])
+        if node["default"] is None:
+            del node["default"]
     if "const" in node:
         node["enum"] = [node.pop("const")]
     _bounds(node)
     if node.get("x-kubernetes-int-or-string"):
         return {key: value for key, value in node.items() if key in ("description", "x-kubernetes-int-or-string")}
     return _children(node, defs)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(child) for key, child in value.items() if child is not None}
+    return value
 
 
 def _inline(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> dict[str, Any]:

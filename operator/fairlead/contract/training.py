@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -58,11 +59,23 @@ class Trainer(Model):
     container: ContainerTrainer | None = None
 
 
+def _decoded(value: int | str) -> Any:
+    if isinstance(value, int):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
 class SearchMethod(StrEnum):
     """How trials are chosen."""
 
     RANDOM = "Random"
     GRID = "Grid"
+
+
+Choice = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True})]
 
 
 class Dimension(Model):
@@ -72,8 +85,14 @@ class Dimension(Model):
     int_: Annotated[list[int], Field(min_length=2, max_length=2)] | None = Field(None, alias="int")
     float_: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(None, alias="float")
     log: bool = False
-    choice: list[Any] | None = Field(None, json_schema_extra=FREE_FORM, max_length=50)
+    choice: Annotated[list[Choice], Field(max_length=50)] | None = Field(
+        None, description='Integers or strings; a string that is JSON stands for its value: "0.5", "true", "null".'
+    )
     grid_points: Annotated[int, Field(ge=2, le=20)] = Field(3, description="Points that a Grid takes of a range.")
+
+    def choices(self) -> list[Any]:
+        """Return the values of `choice`, strings that are JSON decoded."""
+        return [_decoded(value) for value in self.choice or ()]
 
 
 class Search(Model):
