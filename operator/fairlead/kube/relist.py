@@ -1,0 +1,122 @@
+"""Own lists of everything watched: at start-up, and every five minutes after, compared with the store.
+
+A watch can lose a deletion for ever (kopf does, across a 410), so what the operator believes is checked against
+what is, per resource, every `period_s` plus jitter. It also finds out which optional resources (Gateway API) are
+served. It never writes. Run by `app/main.py`; `app/health.py` asks for the age of its last success.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from fairlead.api import names
+from fairlead.api.names import Resource
+
+from .client import Client, Listing
+from .errors import ExpiredError, KubeError, NotFoundError
+from .store import Store
+
+log = logging.getLogger(__name__)
+SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+
+
+def selector_of(resource: Resource) -> str:
+    """Return the label selector with which lists and watches of a resource are made."""
+    return SELECTOR if resource.label_selected else ""
+
+
+@dataclass(frozen=True)
+class RelistSettings:
+    """`jitter` is the share of the period added at random, so that kinds and replicas do not list together."""
+
+    period_s: float = 300.0
+    jitter: float = 0.2
+    retry_s: float = 5.0
+    discovery_s: float = 60.0
+    at_once: int = 4
+
+
+class Relist:
+    """Lists resources into the store."""
+
+    def __init__(
+        self,
+        client: Client,
+        store: Store,
+        namespaces: Sequence[str] = (),
+        settings: RelistSettings = RelistSettings(),
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        rand: Callable[[], float] = random.random,
+    ) -> None:
+        self._client, self._store, self._namespaces, self._settings = client, store, tuple(namespaces), settings
+        self._monotonic, self._rand = monotonic, rand
+        self._slots = asyncio.Semaphore(settings.at_once)
+        self._last: dict[str, float] = {}
+
+    async def discover(self, resources: Iterable[Resource]) -> tuple[Resource, ...]:
+        """Return those of the resources that the API server serves."""
+        wanted = tuple(resources)
+        versions = sorted({resource.api_version for resource in wanted})
+        served = dict(zip(versions, await asyncio.gather(*map(self._client.served, versions)), strict=True))
+        return tuple(resource for resource in wanted if resource.plural in served[resource.api_version])
+
+    async def relist(self, resource: Resource) -> int:
+        """List one resource into the store and return how many changes no watch had told."""
+        missed = 0
+        async with self._slots:
+            for namespace in self._namespaces or (None,):
+                listing = await self._list(resource, namespace)
+                scope = (namespace,) if namespace else ()
+                missed += self._store.replace(resource, listing.items, listing.version, scope)
+        self._last[resource.kind] = self._monotonic()
+        return missed
+
+    async def _list(self, resource: Resource, namespace: str | None) -> Listing:
+        """List in chunks; start over once when the position expires between two of them."""
+        try:
+            return await self._client.list(resource, namespace, selector_of(resource))
+        except ExpiredError:
+            return await self._client.list(resource, namespace, selector_of(resource))
+
+    async def fill(self, resources: Iterable[Resource]) -> None:
+        """Relist all resources; the caches are filled when this returns."""
+        await asyncio.gather(*map(self.relist, resources))
+
+    async def run(self, resources: Iterable[Resource]) -> None:
+        """Relist each resource for ever, each on its own beat; failures are logged and tried again."""
+        async with asyncio.TaskGroup() as group:
+            for resource in resources:
+                group.create_task(self._repeat(resource), name=f"relist {resource.plural}")
+
+    async def _repeat(self, resource: Resource) -> None:
+        delay = self._period_s()
+        while True:
+            await asyncio.sleep(delay)
+            delay = await self._relist_safely(resource)
+
+    async def _relist_safely(self, resource: Resource) -> float:
+        try:
+            missed = await self.relist(resource)
+        except NotFoundError:
+            log.warning("%s are no longer served", resource.plural)
+            return self._period_s()
+        except KubeError as error:
+            log.warning("relist of %s failed: %s", resource.plural, error.message)
+            return self._settings.retry_s * (1 + self._rand())
+        if missed:
+            log.info("relist of %s found %d changes that no watch told", resource.plural, missed)
+        return self._period_s()
+
+    def _period_s(self) -> float:
+        return self._settings.period_s * (1 + self._settings.jitter * self._rand())
+
+    def oldest_age_s(self, resources: Iterable[Resource]) -> float:
+        """Return how long ago the least recently listed of the resources was listed; infinite when never."""
+        now = self._monotonic()
+        return max((now - self._last.get(resource.kind, float("-inf")) for resource in resources), default=0.0)

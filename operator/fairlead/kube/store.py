@@ -1,0 +1,228 @@
+"""The operator's picture of the cluster: one in-memory cache, fed by watches, relists and our own writes' answers.
+
+It never goes backwards: an object older than what it holds (a delayed event, a stale list) is refused, and so
+is one that it knows to be deleted. It never writes to the API server. The watch, the relist and `execute.py`
+feed it; controllers read it as a `View`; the loop listens for changes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from fairlead.api import names
+from fairlead.api.names import Resource
+
+from .objects import Obj, compact, is_older, owner_uids, uid_of, version_of
+
+JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
+INDEXED_LABELS = (names.LABEL_OWNER, names.LABEL_REVISION, JOB_NAME_LABEL)
+TOMBSTONES = 4096  # deletions remembered; an evicted one is healed by the next relist
+
+Place = tuple[str, str]  # namespace, name
+Objs = list[Obj]  # Store has a method of the name `list`
+OnChange = Callable[[Resource, Obj], None]
+
+
+class _Shelf:
+    """All objects of one resource, with its indexes."""
+
+    def __init__(self) -> None:
+        self.spaces: dict[str, dict[str, Obj]] = {}
+        self.by_owner: dict[str, set[Place]] = {}
+        self.by_label: dict[tuple[str, str, str], set[str]] = {}
+
+    def get(self, place: Place) -> Obj | None:
+        return self.spaces.get(place[0], {}).get(place[1])
+
+    def put(self, place: Place, obj: Obj) -> None:
+        self.pop(place)
+        self.spaces.setdefault(place[0], {})[place[1]] = obj
+        for uid in owner_uids(obj):
+            self.by_owner.setdefault(uid, set()).add(place)
+        for entry in _label_entries(place, obj):
+            self.by_label.setdefault(entry, set()).add(place[1])
+
+    def pop(self, place: Place) -> Obj | None:
+        space = self.spaces.get(place[0])
+        obj = space.pop(place[1], None) if space else None
+        if obj is None:
+            return None
+        if not space:
+            del self.spaces[place[0]]
+        for uid in owner_uids(obj):
+            _discard(self.by_owner, uid, place)
+        for entry in _label_entries(place, obj):
+            _discard(self.by_label, entry, place[1])
+        return obj
+
+    def places(self) -> Iterable[Place]:
+        return [(namespace, name) for namespace, space in self.spaces.items() for name in space]
+
+
+def _label_entries(place: Place, obj: Obj) -> list[tuple[str, str, str]]:
+    labels = obj["metadata"].get("labels") or {}
+    return [(place[0], label, labels[label]) for label in INDEXED_LABELS if label in labels]
+
+
+def _discard(index: dict[Any, set[Any]], entry: Any, member: Any) -> None:
+    members = index.get(entry)
+    if members is not None:
+        members.discard(member)
+        if not members:
+            del index[entry]
+
+
+def _place_of(obj: Obj) -> Place:
+    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+
+
+class Store:
+    """Objects by resource, namespace and name; satisfies `controllers.types.View`."""
+
+    def __init__(self) -> None:
+        self._shelves: dict[str, _Shelf] = {}
+        self._tombstones: OrderedDict[tuple[str, Place], tuple[str, str]] = OrderedDict()
+        self._expected: dict[tuple[str, Place], str] = {}
+        self._listeners: list[OnChange] = []
+
+    def listen(self, on_change: OnChange) -> None:
+        """Call `on_change(resource, object)` after each change; a deleted object is given as last seen."""
+        self._listeners.append(on_change)
+
+    # Feeding
+
+    def observe(self, resource: Resource, obj: Obj) -> bool:
+        """Take an object from a watch, a list or an answer; return False when it is old news."""
+        place, version = _place_of(obj), version_of(obj)
+        shelf = self._shelf(resource)
+        held = shelf.get(place)
+        if self._is_buried(resource, place, obj) or (held is not None and not _is_news(version, version_of(held))):
+            return False
+        shelf.put(place, compact(obj))
+        self._settle(resource, place, version)
+        self._tell(resource, obj)
+        return True
+
+    def forget(self, resource: Resource, obj: Obj) -> bool:
+        """Take a deletion: `obj` as the DELETED event gives it (its version is that of the deletion)."""
+        place, version = _place_of(obj), version_of(obj)
+        self._bury(resource, place, uid_of(obj), version)
+        shelf = self._shelf(resource)
+        held = shelf.get(place)
+        if held is None or (uid_of(held) != uid_of(obj) and is_older(version, version_of(held))):
+            return False
+        shelf.pop(place)
+        self._settle(resource, place, version)
+        self._tell(resource, obj)
+        return True
+
+    def replace(
+        self, resource: Resource, listed: Collection[Obj], version: str, namespaces: Collection[str] = ()
+    ) -> int:
+        """Take a whole list made at `version` (in these namespaces, or all); return how many changes were missed.
+
+        What the list does not have is gone, unless it is younger than the list.
+        """
+        changes = sum(self.observe(resource, obj) for obj in listed)
+        present = {_place_of(obj) for obj in listed}
+        shelf = self._shelf(resource)
+        for place in shelf.places():
+            held = shelf.get(place)
+            if place in present or held is None or (namespaces and place[0] not in namespaces):
+                continue
+            if not is_older(version, version_of(held)):
+                changes += self._remove_unlisted(resource, place, held, version)
+        return changes
+
+    def _remove_unlisted(self, resource: Resource, place: Place, held: Obj, version: str) -> bool:
+        self._bury(resource, place, uid_of(held), version)
+        self._shelf(resource).pop(place)
+        self._settle(resource, place, version)
+        self._tell(resource, held)
+        return True
+
+    # Reading our own writes
+
+    def expect(self, resource: Resource, namespace: str, name: str, version: str) -> None:
+        """Remember that we wrote this version, when the answer did not hold the object itself (scale)."""
+        held = self.get(resource, namespace, name)
+        if held is None or is_older(version_of(held), version):
+            self._expected[(resource.kind, (namespace, name))] = version
+
+    def is_behind(self, resource: Resource, namespace: str, name: str) -> bool:
+        """Say whether the object held here is older than our own last write to it."""
+        return (resource.kind, (namespace, name)) in self._expected
+
+    # Reading
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Obj | None:
+        """Return the object as last seen, or None. Never change it."""
+        return self._shelf(resource).get((namespace, name))
+
+    def list(self, resource: Resource, namespace: str | None = None) -> Objs:
+        """Return all objects of a resource, sorted by (namespace, name)."""
+        spaces = self._shelf(resource).spaces
+        wanted = sorted(spaces) if namespace is None else [namespace]
+        return [obj for space in wanted for _, obj in sorted(spaces.get(space, {}).items())]
+
+    def owned_by(self, resource: Resource, uid: str) -> Objs:
+        """Return the objects whose ownerReferences hold this uid, sorted by name."""
+        shelf = self._shelf(resource)
+        return [obj for place in sorted(shelf.by_owner.get(uid, ())) if (obj := shelf.get(place)) is not None]
+
+    def select(self, resource: Resource, namespace: str, labels: Mapping[str, str]) -> Objs:
+        """Return the objects with all these labels, sorted by name; one of them should be in INDEXED_LABELS."""
+        shelf = self._shelf(resource)
+        space = shelf.spaces.get(namespace, {})
+        indexed = next((label for label in INDEXED_LABELS if label in labels), None)
+        found = space.keys() if indexed is None else shelf.by_label.get((namespace, indexed, labels[indexed]), ())
+        return [space[name] for name in sorted(found) if _has_labels(space[name], labels)]
+
+    def pods_of_job(self, namespace: str, job_name: str) -> Objs:
+        """Return the pods that the Job controller made for this Job, sorted by name."""
+        return self.select(names.POD, namespace, {JOB_NAME_LABEL: job_name})
+
+    def count(self, resource: Resource) -> int:
+        """Return how many objects of a resource are held."""
+        return sum(len(space) for space in self._shelf(resource).spaces.values())
+
+    # Inside
+
+    def _shelf(self, resource: Resource) -> _Shelf:
+        shelf = self._shelves.get(resource.kind)
+        if shelf is None:
+            shelf = self._shelves[resource.kind] = _Shelf()
+        return shelf
+
+    def _is_buried(self, resource: Resource, place: Place, obj: Obj) -> bool:
+        tombstone = self._tombstones.get((resource.kind, place))
+        return tombstone is not None and (tombstone[0] == uid_of(obj) or is_older(version_of(obj), tombstone[1]))
+
+    def _bury(self, resource: Resource, place: Place, uid: str, version: str) -> None:
+        before = self._tombstones.get((resource.kind, place))
+        if before is not None and is_older(version, before[1]):
+            return
+        self._tombstones[(resource.kind, place)] = (uid, version)
+        self._tombstones.move_to_end((resource.kind, place))
+        if len(self._tombstones) > TOMBSTONES:
+            self._tombstones.popitem(last=False)
+
+    def _settle(self, resource: Resource, place: Place, version: str) -> None:
+        expected = self._expected.get((resource.kind, place))
+        if expected is not None and not is_older(version, expected):
+            del self._expected[(resource.kind, place)]
+
+    def _tell(self, resource: Resource, obj: Obj) -> None:
+        for on_change in self._listeners:
+            on_change(resource, obj)
+
+
+def _is_news(version: str, held: str) -> bool:
+    return version != held and not is_older(version, held)
+
+
+def _has_labels(obj: Obj, labels: Mapping[str, str]) -> bool:
+    present = obj["metadata"].get("labels") or {}
+    return all(present.get(label) == value for label, value in labels.items())
