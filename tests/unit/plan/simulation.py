@@ -17,13 +17,14 @@ from typing import Any
 from fairlead.api import names
 from fairlead.api.conditions import format_time
 from fairlead.contract.jobs import ArmReport
-from fairlead.controllers.types import ArmFailure, OperatorSettings, World
-from fairlead.plan.types import Action, Apply, Create, Delete, Key, Obj, Plan, Scale
+from fairlead.controllers.types import ArmFailure, Objs, OperatorSettings, World
+from fairlead.plan.types import Action, Apply, Create, Delete, Key, Obj, Plan
 
 NAMESPACE = "demo"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 JOB_LABEL = "batch.kubernetes.io/job-name"
 Json = dict[str, Any]
+Lines = list[str]  # Simulation has a method of the name `list`
 Address = tuple[str, str, str]  # kind, namespace, name
 
 
@@ -84,23 +85,23 @@ class Simulation:
     def get(self, resource: names.Resource, namespace: str, name: str) -> Obj | None:
         return self.objects.get((resource.kind, namespace, name))
 
-    def list(self, resource: names.Resource, namespace: str | None = None) -> list[Obj]:
+    def list(self, resource: names.Resource, namespace: str | None = None) -> Objs:
         return [
             obj
             for (kind, space, _), obj in sorted(self.objects.items())
             if kind == resource.kind and namespace in (None, space)
         ]
 
-    def owned_by(self, resource: names.Resource, uid: str) -> Sequence[Obj]:
+    def owned_by(self, resource: names.Resource, uid: str) -> Objs:
         return [obj for obj in self.list(resource) if uid in owner_uids(obj)]
 
-    def select(self, resource: names.Resource, namespace: str, labels: Mapping[str, str]) -> Sequence[Obj]:
+    def select(self, resource: names.Resource, namespace: str, labels: Mapping[str, str]) -> Objs:
         return [obj for obj in self.list(resource, namespace) if covers(obj["metadata"].get("labels") or {}, labels)]
 
-    def pods_of_job(self, namespace: str, job_name: str) -> Sequence[Obj]:
+    def pods_of_job(self, namespace: str, job_name: str) -> Objs:
         return self.select(names.POD, namespace, {JOB_LABEL: job_name})
 
-    async def tail(self, namespace: str, pod: str, container: str, lines: int) -> Sequence[str]:
+    async def tail(self, namespace: str, pod: str, container: str, lines: int) -> Lines:
         return self.log_lines.get(pod, [])[-lines:]
 
     async def poll(self, pods: Sequence[Obj]) -> Mapping[str, ArmReport | ArmFailure]:
@@ -255,7 +256,7 @@ class Simulation:
         return f"Apply {address[0]}/{address[2]}"
 
 
-def owner_uids(obj: Obj) -> list[str]:
+def owner_uids(obj: Obj) -> Lines:
     """Return the uids of an object's owners."""
     return [reference["uid"] for reference in obj["metadata"].get("ownerReferences") or ()]
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.unit.plan.stories import PLANNING_BUDGET_S, Teller, read_story, story_paths
+from tests.unit.plan.telling import PLANNING_BUDGET_S, Teller, read_story, story_paths
 
 KINDS = {"dataset": "Dataset", "trainingrun": "TrainingRun", "modelversion": "ModelVersion"}
 KINDS |= {"inferenceservice": "InferenceService", "driftmonitor": "DriftMonitor"}
@@ -28,7 +27,7 @@ def test_story(path: Path) -> None:
 
 @pytest.mark.parametrize("path", story_paths(), ids=_title)
 def test_planning_is_quick(path: Path) -> None:
-    """The median plan of a story takes under 1 ms; the best of three tellings, for other processes share the machine."""
+    """The median plan of a story takes under 1 ms, at best of three tellings: others share the machine."""
     medians = []
     for _ in range(3):
         teller = Teller(read_story(path), KINDS[path.parent.name])

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.unit.plan.happenings import happen
+from tests.unit.plan.simulation import NAMESPACE, Simulation, covers, run_now
 
 from fairlead.api import conditions, names
 from fairlead.plan.types import Key, Plan
-from tests.unit.plan.happenings import happen
-from tests.unit.plan.simulation import NAMESPACE, Simulation, covers, run_now
 
 FOLDER = Path(__file__).parent / "stories"
 MAX_TURNS = 20  # plans until quiet; more is a loop without end
