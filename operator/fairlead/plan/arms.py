@@ -1,0 +1,114 @@
+"""What an arm's pods answered: from cumulative counts per pod to increments that survive restarts.
+
+Pure. It never decides anything about a rollout; the planner feeds it what was polled and hands the increments to
+`judge.observe`. A ledger is written in the same status write as the evidence, so nothing is ever counted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+MAX_PODS = 20  # an arm; 40 entries of about 40 bytes in the status of the service
+_TAIL = 8  # characters kept of a uid and a start id; 40 random uids collide once in five million rollouts
+
+
+@dataclass(frozen=True)
+class ArmCounts:
+    """Requests of an arm or pod and what was wrong with them; `odd` are answers in the watched event of predictions."""
+
+    requests: int = 0
+    failed: int = 0
+    slow: int = 0
+    odd: int = 0
+
+    def __add__(self, other: ArmCounts) -> ArmCounts:
+        """The sum, field by field."""
+        return ArmCounts(*(a + b for a, b in zip(self.values(), other.values(), strict=True)))
+
+    def since(self, before: ArmCounts) -> ArmCounts:
+        """What came after `before`; a count that went backwards adds nothing."""
+        return ArmCounts(*(max(0, a - b) for a, b in zip(self.values(), before.values(), strict=True)))
+
+    def at_least(self, before: ArmCounts) -> ArmCounts:
+        """The larger of both, field by field."""
+        return ArmCounts(*(max(a, b) for a, b in zip(self.values(), before.values(), strict=True)))
+
+    def values(self) -> tuple[int, int, int, int]:
+        """The fields in their order."""
+        return self.requests, self.failed, self.slow, self.odd
+
+
+@dataclass(frozen=True)
+class PodCounts:
+    """One pod's answer to a poll: cumulative counts since the process `start_id` began."""
+
+    uid: str
+    start_id: str
+    counts: ArmCounts
+
+
+@dataclass(frozen=True)
+class ArmReading:
+    """One poll of an arm: who answered, and the uids of all its pods that exist (answered or not)."""
+
+    pods: tuple[PodCounts, ...] = ()
+    present: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class ArmLedger:
+    """The last counts of every pod of an arm, by short uid: (short start id, counts)."""
+
+    pods: Mapping[str, tuple[str, ArmCounts]] = field(default_factory=dict)
+
+    def take(self, reading: ArmReading) -> tuple[ArmLedger, ArmCounts]:
+        """The ledger after a poll, and what is new in it.
+
+        A new pod or a new start id counts from 0: what an ended process had not reported is lost. A pod that
+        did not answer keeps its entry as long as it is present, so nothing is counted twice when it returns.
+        """
+        known = self._kept(reading)
+        total = ArmCounts()
+        for uid, pod in self._counted(reading, known):
+            start, last = known.get(uid, ("", ArmCounts()))
+            if start != _short(pod.start_id):
+                last = ArmCounts()
+            total += pod.counts.since(last)
+            known[uid] = (_short(pod.start_id), pod.counts.at_least(last))
+        return ArmLedger(known), total
+
+    def primed(self, reading: ArmReading) -> ArmLedger:
+        """The ledger that takes a reading as its zero: for pods that had served before they became this arm."""
+        return self.take(reading)[0]
+
+    def _kept(self, reading: ArmReading) -> dict[str, tuple[str, ArmCounts]]:
+        present = {_short(uid) for uid in reading.present} | {_short(pod.uid) for pod in reading.pods}
+        return {uid: entry for uid, entry in self.pods.items() if uid in present}
+
+    @staticmethod
+    def _counted(reading: ArmReading, known: Mapping[str, object]) -> Iterable[tuple[str, PodCounts]]:
+        """Known pods first, then new ones by uid, up to the limit: a choice that no answer can influence."""
+        pods = {_short(pod.uid): pod for pod in reading.pods}
+        news = sorted(uid for uid in pods if uid not in known)[: max(0, MAX_PODS - len(known))]
+        return [(uid, pods[uid]) for uid in (*sorted(uid for uid in pods if uid in known), *news)]
+
+    def to_list(self) -> list[str]:
+        """One short line a pod, for the status."""
+        return [" ".join((uid, start, *map(str, counts.values()))) for uid, (start, counts) in self.pods.items()]
+
+    @classmethod
+    def from_list(cls, lines: Iterable[str]) -> ArmLedger:
+        """The inverse of `to_list`."""
+        pods = {}
+        for line in lines:
+            uid, start, *numbers = line.split(" ")
+            pods[uid] = (start, ArmCounts(*map(int, numbers)))
+        return cls(pods)
+
+
+NO_PODS = ArmLedger()
+
+
+def _short(identity: str) -> str:
+    return identity[-_TAIL:].replace(" ", "_") or "-"
