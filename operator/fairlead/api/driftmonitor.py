@@ -45,7 +45,7 @@ class OnNewData(Model):
     """A new revision of the template's dataset."""
 
 
-class RetrainOn(Model):
+class Triggers(Model):
     """What starts a retraining."""
 
     drift: OnDrift | None = None
@@ -63,7 +63,7 @@ class RunTemplate(Model):
 class Retrain(Model):
     """When and how to retrain; brakes included."""
 
-    on: RetrainOn
+    triggers: Triggers
     cooldown: Duration = "24h"
     max_per_month: Annotated[int, Field(ge=1, le=1000)] = 4
     template: RunTemplate
@@ -75,8 +75,8 @@ class DriftMonitorSpec(PodOverrides):
     model_config = {
         "json_schema_extra": cel(
             (
-                "!has(self.retrain) || !has(self.retrain.on.performanceDrop) || has(self.performance)",
-                "performance: say the metric when retrain.on.performanceDrop is set",
+                "!has(self.retrain) || !has(self.retrain.triggers.performanceDrop) || has(self.performance)",
+                "performance: say the metric when retrain.triggers.performanceDrop is set",
             ),
             (
                 "!has(self.performance) || has(self.performance.min) || has(self.performance.dropPercent)",

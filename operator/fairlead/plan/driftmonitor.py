@@ -95,7 +95,7 @@ def _status_json(monitor: DriftMonitor, status: DriftMonitorStatus, conditions: 
 
 def _unreadable_schedule(monitor: DriftMonitor, now: datetime) -> str:
     retrain = monitor.spec.retrain
-    for schedule in (monitor.spec.schedule, retrain.on.schedule if retrain else None):
+    for schedule in (monitor.spec.schedule, retrain.triggers.schedule if retrain else None):
         try:
             if schedule:
                 next_time(schedule, now)
@@ -288,10 +288,11 @@ def _order(snapshot: DriftMonitorSnapshot, role: str, document: MonitorInput | C
     )
 
 
-def _monitor_order(snapshot: DriftMonitorSnapshot, service: InferenceService, version: ModelVersion | None) -> JobOrder:
-    monitor, spec = snapshot.monitor, snapshot.monitor.spec
-    assert version is not None and version.status.artifact is not None  # noqa: S101 - the caller looked
-    artifact = version.status.artifact
+def _monitor_order(snapshot: DriftMonitorSnapshot) -> JobOrder | None:
+    monitor, spec, service, version = snapshot.monitor, snapshot.monitor.spec, snapshot.service, snapshot.version
+    artifact = version.status.artifact if version else None
+    if service is None or version is None or artifact is None:
+        return None
     metrics = (version.status.evaluation.metrics if version.status.evaluation else None) or {}
     document = MonitorInput(
         namespace=monitor.namespace,

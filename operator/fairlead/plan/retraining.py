@@ -66,7 +66,8 @@ def plan_retraining(
     blocked = _brake(spec, status, reason, revision, now) if reason else ""
     if reason and not blocked:
         status = _started(monitor, spec, status, (reason, revision), now)
-    status = status.model_copy(update={"retrain_blocked": blocked, **_consumed(monitor, spec, status, now)})
+        status = status.model_copy(update=_consumed(monitor, spec, status, now))
+    status = status.model_copy(update={"retrain_blocked": blocked})
     return Retraining(status, _missing_runs(monitor, spec, status, runs), _look_again_s(spec, status, now))
 
 
@@ -87,10 +88,10 @@ def _with_clock(spec: Retrain, status: DriftMonitorStatus, revision: str, now: d
     """Fill in what is remembered from the first sight on: the month, the next scheduled time, the seen revision."""
     month = now.strftime("%Y-%m")
     changes: Json = {} if status.month == month else {"month": month, "month_count": 0}
-    if spec.on.schedule is None:
+    if spec.triggers.schedule is None:
         changes["next_scheduled_retrain"] = None
     elif status.next_scheduled_retrain is None:
-        changes["next_scheduled_retrain"] = format_time(next_time(spec.on.schedule, now))
+        changes["next_scheduled_retrain"] = format_time(next_time(spec.triggers.schedule, now))
     if not status.seen_revision:
         changes["seen_revision"] = revision
     return status.model_copy(update=changes)
@@ -98,15 +99,12 @@ def _with_clock(spec: Retrain, status: DriftMonitorStatus, revision: str, now: d
 
 def _trigger(monitor: DriftMonitor, spec: Retrain, status: DriftMonitorStatus, revision: str, now: datetime) -> str:
     """Return the first reason to retrain, or ""."""
-    on = spec.on
+    on = spec.triggers
     due, drops = status.next_scheduled_retrain, status.performance_drop.count
     facts = (
         (REQUESTED, monitor.annotations.get(names.ANNOTATION_RETRAIN, "") != status.handled),
         (DRIFT, on.drift is not None and status.drift.count >= on.drift.consecutive),
-        (
-            PERFORMANCE_DROP,
-            bool(on.performance_drop and status.performance_drop.count >= on.performance_drop.consecutive),
-        ),
+        (PERFORMANCE_DROP, on.performance_drop is not None and drops >= on.performance_drop.consecutive),
         (SCHEDULE, due is not None and now >= parse_time(due)),
         (NEW_DATA, on.new_data is not None and bool(revision) and revision != status.seen_revision),
     )
@@ -158,11 +156,14 @@ def _started(
 
 
 def _consumed(monitor: DriftMonitor, spec: Retrain, status: DriftMonitorStatus, now: datetime) -> Json:
-    """Return what was acted on, also when a brake held it back: a request and a scheduled time come once."""
+    """Return what a started retraining answers: the request, and the scheduled time that was due.
+
+    What a brake holds back stays wanted: it starts when the brake is off.
+    """
     changes: Json = {"handled": monitor.annotations.get(names.ANNOTATION_RETRAIN, "")}
     due = status.next_scheduled_retrain
-    if spec.on.schedule is not None and due is not None and now >= parse_time(due):
-        changes["next_scheduled_retrain"] = format_time(next_time(spec.on.schedule, now))
+    if spec.triggers.schedule is not None and due is not None and now >= parse_time(due):
+        changes["next_scheduled_retrain"] = format_time(next_time(spec.triggers.schedule, now))
     return changes
 
 

@@ -18,7 +18,7 @@ _MACROS = {
 }
 
 
-class BadSchedule(ValueError):
+class BadSchedule(ValueError):  # noqa: N818 - said of the schedule, raised to be shown
     """The text is not a cron schedule; the message is for people."""
 
 
@@ -38,9 +38,8 @@ def last_time(schedule: str, at: datetime) -> datetime:
         BadSchedule: the schedule cannot be read, or names a day that never comes.
     """
     minute = at.astimezone(UTC).replace(second=0, microsecond=0)
-    following = next_time(schedule, minute.replace(second=0))
-    before = _first(schedule, following, reverse=True)
-    return before
+    following = next_time(schedule, minute)
+    return _first(schedule, following, reverse=True)
 
 
 def _first(schedule: str, start: datetime, *, reverse: bool) -> datetime:
