@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from pydantic import Field
+
 from fairlead.contract import env, keys
 from fairlead.contract.base import Model, canonical_json
 from fairlead.contract.jobs import ArtifactRef
@@ -33,7 +35,7 @@ class ArtifactManifest(Model):
     digest: str
     format: str
     files: list[FileEntry]
-    beside: list[FileEntry] = []
+    beside: list[FileEntry] = Field(default_factory=list)
 
     @property
     def size_bytes(self) -> int:

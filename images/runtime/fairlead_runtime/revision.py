@@ -11,6 +11,7 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from fairlead.contract import keys
 from fairlead.contract.base import Model
@@ -46,8 +47,8 @@ class Roles(Model):
 
     target: str | None = None
     timestamp: str | None = None
-    identifiers: list[str] = []
-    sensitive: list[str] = []
+    identifiers: list[str] = Field(default_factory=list)
+    sensitive: list[str] = Field(default_factory=list)
 
     def default_features(self, columns: list[TypedColumn]) -> list[TypedColumn]:
         """Return the columns without a role that a model can learn from: no times, no free text."""
@@ -77,8 +78,8 @@ class RevisionManifest(Model):
     roles: Roles
     split: Split
     parts: list[Part]
-    cut_offs: list[str] = []
-    class_rows: dict[str, dict[str, int]] = {}
+    cut_offs: list[str] = Field(default_factory=list)
+    class_rows: dict[str, dict[str, int]] = Field(default_factory=dict)
 
     def rows_of(self, split: SplitName) -> int:
         """Return the number of rows of a split."""
@@ -116,7 +117,7 @@ def fetch_parts(store: Store, folder: str, manifest: RevisionManifest, split: Sp
         if sha256 != part.file.sha256:
             raise BadInput(
                 "DigestMismatch",
-                f"{folder}{part.file.path} has sha256 {sha256}, the manifest says {part.file.sha256}; take a new snapshot",
+                f"{folder}{part.file.path} has sha256 {sha256}, not {part.file.sha256}; take a new snapshot",
             )
         paths.append(path)
     return paths

@@ -6,6 +6,7 @@ It never puts a key into a message. Called by `store` for our own store and by `
 from __future__ import annotations
 
 import hashlib
+import io
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -80,6 +81,10 @@ class S3Client:
         self.endpoint = settings.endpoint
         self._delays_s = retry_delays_s
         self._minio = _connect(settings)
+
+    def put_bytes(self, key: str, data: bytes) -> None:
+        """Write one object from memory."""
+        self._attempt(key, lambda: self._minio.put_object(self.bucket, key, io.BytesIO(data), len(data)))
 
     def put_file(self, key: str, path: Path) -> None:
         """Write one object from a file (in parts when it is large)."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from fairlead.contract.base import Model
 from fairlead.contract.data import ColumnType
 from fairlead.contract.training import Task
@@ -43,7 +45,7 @@ class Signature(Model):
     layout: Literal["Columns", "Matrix"] = "Columns"
     matrix_input: str = ""
     target: str = ""
-    classes: list[str] = []
+    classes: list[str] = Field(default_factory=list)
     class_type: ColumnType | None = None
     labels: Literal["Index", "Value"] = "Index"
     label_output: str = "label"

@@ -75,10 +75,7 @@ class S3Store(Store):
 
     @override
     def put_bytes(self, key: str, data: bytes) -> None:
-        with tempfile.NamedTemporaryFile(dir=os.environ.get(env.WORK_DIR)) as file:
-            file.write(data)
-            file.flush()
-            self.put_file(key, Path(file.name))
+        self._client.put_bytes(self._full(key), data)
 
     @override
     def put_file(self, key: str, path: Path) -> None:
