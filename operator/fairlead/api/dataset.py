@@ -93,6 +93,13 @@ class DatasetStatus(KindStatus):
     tick: str = Field("", description="The newest refresh that was started.")
     attempt: JobAttempt | None = None
     failures: int = Field(0, description="Store or network failures in a row of this tick.")
+    retry_at: str = Field("", description="When the Job that was given up is tried again.")
+    tick_at: str = Field("", description="When the newest refresh was started; the schedule counts from here.")
+    shape: Digest = Field("", description="Of source, format and schema under which the current revision was read.")
+    dropped: Annotated[list[Digest], Field(max_length=50)] | None = Field(
+        None, description="Revisions beyond keepRevisions that are still in the store."
+    )
+    cleanup: JobAttempt | None = None
     next_refresh: str | None = None
 
 

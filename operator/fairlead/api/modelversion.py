@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fairlead.contract.base import Digest, Model, Name, Text, Uri
+from fairlead.contract.data import DatasetRevision
 from fairlead.contract.gates import Gate, GateResult
 from fairlead.contract.schema import cel, list_map, one_of
 
@@ -142,10 +143,33 @@ class ServiceRejection(Model):
     at: str = ""
 
 
+class EvaluationFailure(Model):
+    """Why the evaluation could not be made; tried again when what `inputs` stands for changes."""
+
+    reason: str
+    message: Text = ""
+    inputs: Digest = Field("", description="Of the evaluation's input and the pod overrides.")
+
+
+class Refusal(Model):
+    """Why the version may never go live; sticky."""
+
+    reason: str
+    message: Text = ""
+    at: str = ""
+
+
 class ModelVersionStatus(KindStatus):
     """The bytes, what was found, and where the version stands."""
 
     artifact: VersionArtifact | None = None
+    dataset: DatasetRevision | None = Field(None, description="The frozen rows that gates look at, pinned.")
+    lineage: dict[str, Annotated[str, Field(max_length=512)]] | None = Field(
+        None, max_length=20, description="The training run's, kept here because the run may be deleted."
+    )
+    failure: EvaluationFailure | None = None
+    refusal: Refusal | None = None
+    retry_at: str = Field("", description="When the Job that was given up is tried again.")
     attempt: JobAttempt | None = None
     failures: int = 0
     evaluation: EvaluationResult | None = None

@@ -94,6 +94,8 @@ class TrainingRunStatus(KindStatus):
     attempt: JobAttempt | None = None
     program_failures: int = Field(0, description="Attempts that ended by a failing program; these use up retries.")
     infrastructure_failures: int = Field(0, description="Attempts lost to the cluster or the store; these do not.")
+    failures: int = Field(0, description="Jobs given up in a row because of the store or the cluster.")
+    retry_at: str = Field("", description="When the Job that was given up is tried again.")
     progress: Progress | None = None
     metrics: dict[str, float] | None = Field(None, max_length=20)
     trials: int = 0

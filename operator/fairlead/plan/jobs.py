@@ -33,6 +33,7 @@ QUEUED = "Queued"
 OUT_OF_MEMORY = "OutOfMemory"
 TIMED_OUT = "TimedOut"
 PROGRAM_FAILED = "ProgramFailed"
+RESULT_LOST = "ResultLost"
 
 VOLUME_WAIT = timedelta(seconds=20)  # mounting takes a second or two; beyond this a volume is probably missing
 TAIL_LINES, TAIL_WIDTH = 20, 512
