@@ -62,6 +62,9 @@ def wait_rollout(settings: Settings, log: Log, namespace: str, name: str) -> Non
 def metrics_server(settings: Settings, log: Log) -> None:
     apply(settings, log, manifest("metrics-server.yaml"))
     wait_rollout(settings, log, "kube-system", "metrics-server")
+    apply(settings, log, manifest("metrics-api.yaml"))
+    condition = ("wait", "apiservice/v1beta1.metrics.k8s.io", "--for=condition=Available")
+    run(log, kubectl(settings, *condition, "--timeout=120s"))
 
 
 def object_store(settings: Settings, log: Log) -> None:
@@ -180,7 +183,7 @@ ADDONS = (
     Addon(
         "metrics-server",
         metrics_server,
-        ("metrics-server.yaml",),
+        ("metrics-server.yaml", "metrics-api.yaml"),
         (("kube-system", "metrics-server"),),
     ),
 )

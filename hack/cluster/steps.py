@@ -34,6 +34,7 @@ class Step:
     action: Callable[[Log], None]
     needs: tuple[str, ...] = ()
     fresh: Callable[[], bool] = never
+    note: str = ""  # said when it starts: what a person should know before it happens
 
 
 @dataclass
@@ -139,7 +140,7 @@ class Runner:
         log = self.log(step.name)
         log.path.unlink(missing_ok=True)
         log.say(f"# {step.name}")
-        self.screen.say(f"{step.name}: start")
+        self.screen.say(f"{step.name}: start" + (f" ({step.note})" if step.note else ""))
         step.action(log)
         return False
 

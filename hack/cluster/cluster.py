@@ -1,0 +1,156 @@
+"""The kind cluster itself: makes it, removes it, puts images into its node."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from hack.cluster.app_images import image_id
+from hack.cluster.settings import REPO, Settings
+from hack.cluster.shell import Log, StepError, ask, run
+
+CONFIG = REPO / "kind-config.yaml"
+
+
+def exists(settings: Settings) -> bool:
+    """Whether kind knows a cluster of this name."""
+    return settings.cluster in (ask(["kind", "get", "clusters"]) or "").splitlines()
+
+
+def healthy(settings: Settings) -> bool:
+    """Whether the cluster is there and its API answers. A stopped node is started first."""
+    if not exists(settings):
+        return False
+    state = ask(["docker", "inspect", "--format", "{{.State.Running}}", settings.node])
+    if state == "false":
+        ask(["docker", "start", settings.node])
+    return _answers(settings, seconds=60 if state == "false" else 10)
+
+
+def _answers(settings: Settings, seconds: int) -> bool:
+    words = ["kubectl", "--context", settings.context, "--request-timeout", "5s"]
+    for _ in range(max(1, seconds // 5)):
+        if ask([*words, "get", "--raw", "/readyz"], timeout_s=6) is not None:
+            return True
+    return False
+
+
+def config(settings: Settings) -> str:
+    """kind-config.yaml, without its host ports where another cluster may have them."""
+    text = CONFIG.read_text()
+    return text if settings.ports else without_ports(text)
+
+
+def without_ports(text: str) -> str:
+    """The text less each `extraPortMappings` block: its line and all lines deeper than it."""
+    kept: list[str] = []
+    depth = -1
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if depth >= 0 and (not line.strip() or indent > depth):
+            continue
+        depth = indent if re.match(r"\s*extraPortMappings:", line) else -1
+        if depth < 0:
+            kept.append(line)
+    return "\n".join(kept) + "\n"
+
+
+def create(settings: Settings, image: str, log: Log) -> None:
+    """Makes the cluster; what a failed or unhealthy one left is removed first."""
+    if exists(settings):
+        log.say(f"cluster {settings.cluster} does not answer: making it again")
+        delete(settings, log)
+    path = settings.cache / f"kind-{settings.cluster}.yaml"
+    path.write_text(config(settings))
+    run(
+        log,
+        ["kind", "create", "cluster", "--name", settings.cluster, "--image", image, "--config", path, "--wait", "180s"],
+    )
+
+
+def delete(settings: Settings, log: Log) -> None:
+    """Removes the cluster, its volumes, and kind's network once no cluster uses it."""
+    run(log, ["kind", "delete", "cluster", "--name", settings.cluster])
+    if not (ask(["kind", "get", "clusters"]) or "").strip():
+        ask(["docker", "network", "rm", "kind"])
+    (settings.cache / f"kind-{settings.cluster}.yaml").unlink(missing_ok=True)
+
+
+def node_images(settings: Settings) -> dict[str, str]:
+    """Image ids (sha256:...) in the node by name, as its kubelet sees them."""
+    words = ["docker", "exec", settings.node, "ctr", "--namespace", "k8s.io", "images", "list"]
+    listed = ask(words)
+    if listed is None:
+        raise StepError(f"no cluster {settings.cluster}: run `make cluster` first")
+    found: dict[str, str] = {}
+    for line in listed.splitlines()[1:]:
+        labels = line.split()[-1]
+        match = re.search(r"dev\.fairlead/id=(sha256:[0-9a-f]+)", labels)
+        if match:
+            found[line.split()[0]] = match[1]
+    return found
+
+
+def missing(settings: Settings, names: Sequence[str]) -> list[str]:
+    """Those images that the node does not have in this machine's present version."""
+    there = node_images(settings)
+    absent = [name for name in names if image_id(name) is None]
+    if absent:
+        raise StepError(f"not built yet: {', '.join(absent)}; run `make images` first")
+    return [name for name in names if there.get(f"docker.io/library/{name}") != image_id(name)]
+
+
+def load(settings: Settings, names: Sequence[str], log: Log) -> None:
+    """Streams images into the node's containerd in one go, so that shared layers go once."""
+    save = subprocess.Popen(["docker", "save", *names], stdout=subprocess.PIPE)
+    command = ["docker", "exec", "--interactive", settings.node, "ctr", "--namespace", "k8s.io"]
+    with log.path.open("ab") as out:
+        taken = subprocess.run(
+            [*command, "images", "import", "--all-platforms", "--digests", "-"],
+            stdin=save.stdout,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if save.wait() != 0 or taken.returncode != 0:
+        raise StepError(f"the node did not take {', '.join(names)}")
+    for name in names:
+        label = f"dev.fairlead/id={image_id(name)}"
+        run(log, [*command, "images", "label", f"docker.io/library/{name}", label])
+
+
+def leftovers(settings: Settings) -> dict[str, list[str]]:
+    """What a removed cluster would have left: containers, networks, volumes, mounts."""
+    name = f"label=io.x-k8s.kind.cluster={settings.cluster}"
+    lines = {
+        "containers": ["docker", "ps", "--all", "--quiet", "--filter", name],
+        "networks": ["docker", "network", "ls", "--quiet", "--filter", "name=^kind$"],
+        "volumes": ["docker", "volume", "ls", "--quiet", "--filter", "dangling=true"],
+    }
+    found = {kind: (ask(command) or "").splitlines() for kind, command in lines.items()}
+    mounts = Path("/proc/self/mounts")
+    text = mounts.read_text() if mounts.exists() else ""
+    found["mounts"] = [line for line in text.splitlines() if "/docker/" in line]
+    return found
+
+
+def status(settings: Settings) -> str:
+    """A few lines for people: what is up, where, with what."""
+    if not healthy(settings):
+        return f"no cluster {settings.cluster} answers; `make cluster` makes one"
+    words = ["kubectl", "--context", settings.context]
+    nodes = ask([*words, "get", "nodes", "-o", "wide"]) or ""
+    pods = ask([*words, "get", "pods", "-A", "-o", "json"])
+    items = json.loads(pods)["items"] if pods else []
+    bad = [
+        f"{item['metadata']['namespace']}/{item['metadata']['name']}: {item['status'].get('phase')}"
+        for item in items
+        if item["status"].get("phase") not in {"Running", "Succeeded"}
+    ]
+    free = shutil.disk_usage("/").free / 1e9
+    waiting = "\n".join(["not running:", *bad]) if bad else "all of them running or done"
+    return f"context {settings.context}; {free:.0f} GB free on disk\n{nodes}\n{len(items)} pods, {waiting}"

