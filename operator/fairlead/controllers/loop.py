@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -32,6 +32,7 @@ RECONCILE_TIMEOUT_S = 60.0
 STALE_RETRY_S = 0.05
 STALE_REFRESH_S = 5.0  # an event that has not come by then is lost: read the object instead
 SOONEST_REQUEUE_S = 0.02
+STOP_GRACE_S = 2.0
 
 
 class Events(Protocol):
@@ -94,6 +95,7 @@ class Loop:
         self._now, self._monotonic = around.now, around.monotonic
         self.queue = around.queue
         self._memories: dict[Key, _Memory] = {}
+        self._is_awake = False  # a standby keeps its caches warm and queues nothing
         self._routes = _build_routes(controllers)
         self._store.listen(self.on_change)
 
@@ -104,6 +106,8 @@ class Loop:
 
     def on_change(self, resource: Resource, obj: Obj) -> None:
         """Queue every key that a changed or deleted object concerns."""
+        if not self._is_awake:
+            return
         for to_keys in self._routes.get(resource.kind, (resource, []))[1]:
             try:
                 for key in to_keys(obj, self._store):
@@ -112,7 +116,8 @@ class Loop:
                 log.exception("a change of %s could not be mapped to keys", resource.plural)
 
     def enqueue_all(self) -> None:
-        """Queue every object of every kind, after what is urgent: on becoming the leader."""
+        """Queue every object of every kind, after what is urgent; from then on also what changes."""
+        self._is_awake = True
         for controller in self._controllers.values():
             for obj in self._store.list(controller.resource):
                 self.queue.add(key_of(controller.resource, obj), ROUTINE)
@@ -127,7 +132,7 @@ class Loop:
         while True:
             key = await self.queue.get()
             try:
-                await self.reconcile(key)
+                await _finish(self.reconcile(key))
             finally:
                 self.queue.done(key)
 
@@ -241,6 +246,17 @@ class Loop:
             raise
         except Exception:  # the error itself is logged; failing to show it must not hide it
             log.exception("%s: the error could not be shown", _name(key))
+
+
+async def _finish(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end even when cancelled meanwhile, for a while: on SIGTERM, steps under way are completed."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=STOP_GRACE_S)
+        task.cancel()
+        raise
 
 
 def _build_routes(controllers: Collection[AnyController]) -> dict[str, tuple[Resource, list[ToKeys]]]:

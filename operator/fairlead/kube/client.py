@@ -63,10 +63,6 @@ class _Request:
     content_type: str = JSON_TYPE
 
 
-def _leads() -> None:
-    """Allow every write; the default guard."""
-
-
 def _uncounted(_method: str, _code: str) -> None:
     """Count nothing; the default metrics hook."""
 
@@ -79,13 +75,13 @@ class Client:
         connection: Connection,
         *,
         timeouts: Timeouts = Timeouts(),
-        guard: Callable[[], None] = _leads,
+        guard: Callable[[], None] | None = None,
         on_request: Callable[[str, str], None] = _uncounted,
     ) -> None:
         self._connection = connection
         self._api = ApiClient(connection.configuration)
         self._timeouts = timeouts
-        self.guard = guard
+        self._guard = guard
         self._on_request = on_request
         self._user_agent = f"fairlead/{__version__}"
 
@@ -208,7 +204,8 @@ class Client:
         query: Mapping[str, str] | None = None,
         content_type: str = JSON_TYPE,
     ) -> dict[str, Any]:
-        self.guard()
+        if self._guard is not None:
+            self._guard()
         request = _Request(method, path, what, self._timeouts.write_s, query or {}, body, content_type)
         return await self._send(request)
 

@@ -100,6 +100,10 @@ class Lease:
         except KubeError as error:
             log.warning("the Lease could not be released: %s", error.message)
 
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
     async def _try_safely(self) -> bool:
         began = self._monotonic()
         try:
