@@ -1,0 +1,117 @@
+"""The chart lints, renders for every option, keeps restricted pod security, and refuses values it does not know."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+CHART = Path(__file__).resolve().parents[2] / "charts" / "fairlead"
+ROOT = CHART.parents[1]
+
+
+def helm(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["helm", *words], capture_output=True, text=True, check=False)
+
+
+def render(*settings: str) -> list[dict[str, Any]]:
+    flags = [word for setting in settings for word in ("--set", setting)]
+    done = helm("template", "fairlead", str(CHART), "--namespace", "fairlead-system", *flags)
+    assert done.returncode == 0, done.stderr
+    return [obj for obj in yaml.safe_load_all(done.stdout) if obj]
+
+
+def of_kind(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [obj for obj in objects if obj["kind"] == kind]
+
+
+def pod_specs(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    deployments = [obj["spec"]["template"]["spec"] for obj in of_kind(objects, "Deployment")]
+    return [*deployments, *(obj["spec"] for obj in of_kind(objects, "Pod"))]
+
+
+def test_lint() -> None:
+    done = helm("lint", "--strict", str(CHART))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("nonsense=1", "nonsense"),
+        ("replicas=0", "replicas"),
+        ("images.pullPolicy=Sometimes", "pullPolicy"),
+        ("store.endpoint=ftp://x", "endpoint"),
+        ("operator.lease.duration=soon", "duration"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(setting: str, words: str) -> None:
+    done = helm("template", "fairlead", str(CHART), "--set", setting)
+    assert done.returncode != 0
+    assert words in done.stderr
+
+
+def test_the_crds_are_the_generated_ones() -> None:
+    rendered = {crd["metadata"]["name"]: crd["spec"] for crd in of_kind(render(), "CustomResourceDefinition")}
+    generated = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    assert rendered == {crd["metadata"]["name"]: crd["spec"] for crd in generated}
+
+
+def test_crds_are_kept_unless_told_otherwise() -> None:
+    policy = "helm.sh/resource-policy"
+    kept = of_kind(render(), "CustomResourceDefinition")
+    assert all(crd["metadata"]["annotations"][policy] == "keep" for crd in kept)
+    free = of_kind(render("crds.keep=false"), "CustomResourceDefinition")
+    assert not any(policy in (crd["metadata"]["annotations"] or {}) for crd in free)
+    assert not of_kind(render("crds.enabled=false"), "CustomResourceDefinition")
+
+
+def test_every_pod_keeps_restricted_pod_security() -> None:
+    objects = render("objectStore.embedded.enabled=true", "objectStore.embedded.secretKey=0123456789abcdef")
+    for spec in pod_specs(objects):
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in spec["containers"]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]["memory"]
+
+
+def test_namespaced_installs_need_no_cluster_role_of_the_operator() -> None:
+    objects = render("namespaces={team-a,team-b}")
+    bindings = [b for b in of_kind(objects, "ClusterRoleBinding") if b["subjects"][0]["name"] == "fairlead"]
+    assert not bindings
+    assert {role["metadata"].get("namespace") for role in of_kind(objects, "RoleBinding")} >= {"team-a", "team-b"}
+
+
+def test_the_operator_may_not_read_secrets_and_has_no_wildcard() -> None:
+    for role in [*of_kind(render(), "ClusterRole"), *of_kind(render(), "Role")]:
+        for rule in role["rules"]:
+            assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
+            assert not {"secrets", "configmaps"} & set(rule["resources"])
+
+
+def test_options_render() -> None:
+    objects = render("replicas=2", "podDisruptionBudget.enabled=true", "networkPolicy.enabled=true")
+    assert of_kind(objects, "PodDisruptionBudget")
+    assert of_kind(objects, "NetworkPolicy")
+    assert of_kind(objects, "Deployment")[0]["spec"]["replicas"] == 2
+
+
+def test_the_store_secret_is_made_where_it_is_asked_for() -> None:
+    objects = render("store.namespaces={team-a}", "store.endpoint=https://s3.example.com", "store.secretKey=k")
+    secret = of_kind(objects, "Secret")[0]
+    assert secret["metadata"]["name"] == "fairlead-store"
+    assert secret["metadata"]["namespace"] == "team-a"
+    assert secret["stringData"]["endpoint"] == "https://s3.example.com"
+
+
+def test_an_endpoint_is_asked_for() -> None:
+    done = helm("template", "fairlead", str(CHART), "--set", "store.namespaces={team-a}")
+    assert done.returncode != 0
+    assert "store.endpoint" in done.stderr
