@@ -20,6 +20,7 @@ from fairlead.contract.jobs import ErrorInfo, Summary
 from . import jobs
 from .children import JobOrder, Json, build_job
 from .jobs import Absent, Counts, Failed, Problem, Running, Succeeded, finished_at, is_finished, observe_job
+from .status import sentence
 from .types import Action, Create, Delete, Obj
 
 MAX_STORE_FAILURES = 6  # pods that end by exit code 20 before the Job is given up
@@ -126,7 +127,7 @@ def give_up(tries: Tries, seen: Seen, problem: Problem, now: datetime) -> Step:
     failures = tries.failures + 1
     wait_s = min(BACKOFF_S * 2 ** (failures - 1), BACKOFF_MAX_S)
     retry_at = format_time(now + timedelta(seconds=wait_s))
-    said = Problem(problem.reason, f"{_sentence(problem.message)} Given up {failures}x; tried again at {retry_at}.")
+    said = Problem(problem.reason, f"{sentence(problem.message)} Given up {failures}x; tried again at {retry_at}.")
     return Step(replace(tries, failures=failures, retry_at=retry_at), _delete(seen.job), None, said, _NONE, wait_s)
 
 
@@ -223,7 +224,3 @@ def _with_uid(attempt: JobAttempt, job: Obj | None) -> JobAttempt:
 
 def _delete(job: Obj | None) -> tuple[Action, ...]:
     return () if job is None or "deletionTimestamp" in job["metadata"] else (Delete(job),)
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."

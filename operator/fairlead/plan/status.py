@@ -22,3 +22,8 @@ def new_status(obj: Resource[Any, Any], said: Iterable[Condition], now: datetime
     update = {**changes, "observed_generation": obj.generation, "conditions": None}
     body: dict[str, Any] = obj.status.model_copy(update=update).to_json_object()
     return {**body, "conditions": merge_conditions(old_conditions, said, generation=obj.generation, now=now)}
+
+
+def sentence(text: str) -> str:
+    """Return the text with a full stop, so that another sentence may follow."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
