@@ -77,13 +77,14 @@ class Client:
         timeouts: Timeouts = Timeouts(),
         guard: Callable[[], None] | None = None,
         on_request: Callable[[str, str], None] = _uncounted,
+        user_agent: str = f"fairlead/{__version__}",
     ) -> None:
         self._connection = connection
         self._api = ApiClient(connection.configuration)
         self._timeouts = timeouts
         self._guard = guard
         self._on_request = on_request
-        self._user_agent = f"fairlead/{__version__}"
+        self._user_agent = user_agent
 
     async def close(self) -> None:
         """Close the connections."""

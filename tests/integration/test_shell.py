@@ -1,0 +1,286 @@
+"""The loop with a toy kind against a real API server: every rule of writing, seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from typing import Any
+
+from fairlead.api import names
+from fairlead.api.conditions import find_condition, is_true
+from fairlead.api.names import DEPLOYMENT, JOB, SERVICE
+from fairlead.kube.client import Client
+from fairlead.kube.recorder import EVENT
+from fairlead.plan.types import Key
+from tests.support.eventually import eventually
+from tests.support.toy import TOY, build_toy
+
+from .conftest import Audit, Start
+
+
+async def ready_toy(api: Client, namespace: str, name: str) -> dict[str, Any]:
+    async def look() -> dict[str, Any] | None:
+        toy = await api.find(TOY, namespace, name)
+        current = toy is not None and toy["status"].get("observedGeneration") == toy["metadata"]["generation"]
+        return toy if current and is_true(toy, "Ready") else None
+
+    return await eventually(look, 15, what=f"{name} is Ready")  # type: ignore[return-value]
+
+
+async def edit(api: Client, namespace: str, name: str, **spec: Any) -> None:
+    await api.patch(TOY, namespace, name, {"spec": spec})
+
+
+async def test_children_are_made_and_the_fixed_point_writes_nothing(
+    start: Start, api: Client, namespace: str, audit: Audit
+) -> None:
+    running = await start()
+    await api.create(TOY, namespace, build_toy("one", namespace, job=True))
+    await ready_toy(api, namespace, "one")
+    await eventually(lambda: api.find(JOB, namespace, "one"))
+    await settled(running, audit)
+    before = audit.writes()
+    for resource in (TOY, JOB, SERVICE, DEPLOYMENT):
+        await running.operator.relist.relist(resource)
+    running.operator.loop.enqueue_all()
+    await settled(running, audit)
+    assert audit.writes() == before
+    made = [write for write in before if not write.startswith("patch toys/status")]
+    assert sorted(made) == ["create deployments one", "create jobs one", "patch services one"]
+
+
+async def settled(running: Any, audit: Audit) -> None:
+    """Wait until the queue is empty, no key is in work, and nothing more was written meanwhile."""
+    seen: list[int] = []
+
+    def quiet() -> bool:
+        seen.append(len(audit.writes()))
+        queue = running.operator.queue
+        return len(queue) == 0 and queue.oldest_work_s() == 0 and len(seen) > 5 and len(set(seen[-5:])) == 1
+
+    await eventually(quiet, 15, what="settled")
+
+
+async def test_a_restart_writes_nothing(start: Start, api: Client, namespace: str, audit: Audit) -> None:
+    running = await start()
+    await api.create(TOY, namespace, build_toy("one", namespace, job=True))
+    await ready_toy(api, namespace, "one")
+    await settled(running, audit)
+    await running.stop()
+    before = audit.writes()
+    again = await start()
+    await eventually(lambda: again.operator.lease.is_leader, 15)
+    await settled(again, audit)
+    assert audit.writes() == before
+
+
+async def test_a_users_edit_of_our_field_is_undone_and_of_others_left(
+    start: Start, api: Client, namespace: str
+) -> None:
+    await start()
+    await api.create(TOY, namespace, build_toy("one", namespace))
+    await ready_toy(api, namespace, "one")
+    await api.patch(SERVICE, namespace, "one", {"spec": {"selector": {names.LABEL_OWNER: "elsewhere"}}})
+
+    async def undone() -> bool:
+        service = await api.get(SERVICE, namespace, "one")
+        return service["spec"]["selector"] == {names.LABEL_OWNER: "one"}
+
+    await eventually(undone)
+    await api.patch(SERVICE, namespace, "one", {"metadata": {"annotations": {"theirs": "stays"}}})
+    await api.patch(SERVICE, namespace, "one", {"spec": {"selector": {names.LABEL_OWNER: "elsewhere"}}})
+    await eventually(undone)
+    service = await api.get(SERVICE, namespace, "one")
+    assert service["metadata"]["annotations"]["theirs"] == "stays"
+
+
+async def test_a_field_that_we_set_no_longer_is_removed(start: Start, api: Client, namespace: str) -> None:
+    await start()
+    await api.create(TOY, namespace, build_toy("one", namespace, port=80))
+    await ready_toy(api, namespace, "one")
+    await edit(api, namespace, "one", port=81)
+
+    async def moved() -> bool:
+        service = await api.get(SERVICE, namespace, "one")
+        return [port["port"] for port in service["spec"]["ports"]] == [81]
+
+    await eventually(moved)
+
+
+async def test_deleted_children_are_made_again(start: Start, api: Client, namespace: str) -> None:
+    await start()
+    await api.create(TOY, namespace, build_toy("one", namespace, job=True))
+    await ready_toy(api, namespace, "one")
+    for resource in (SERVICE, DEPLOYMENT):
+        old = await api.get(resource, namespace, "one")
+        await api.delete(resource, old)
+
+        async def reborn(resource: Any = resource, uid: str = old["metadata"]["uid"]) -> bool:
+            found = await api.find(resource, namespace, "one")
+            return found is not None and found["metadata"]["uid"] != uid
+
+        await eventually(reborn)
+
+
+async def test_replicas_go_through_scale_and_are_never_applied(
+    start: Start, api: Client, namespace: str, audit: Audit
+) -> None:
+    await start()
+    await api.create(TOY, namespace, build_toy("one", namespace, replicas=1))
+    await ready_toy(api, namespace, "one")
+    await edit(api, namespace, "one", replicas=3)
+
+    async def scaled() -> bool:
+        return bool((await api.get(DEPLOYMENT, namespace, "one"))["spec"]["replicas"] == 3)
+
+    await eventually(scaled)
+    assert audit.writes().count("patch deployments/scale one") == 1
+    assert "patch deployments one" not in audit.writes()
+
+
+async def test_a_job_is_deleted_with_its_uid_and_version(start: Start, api: Client, namespace: str) -> None:
+    await start()
+    await api.create(TOY, namespace, build_toy("one", namespace, job=True))
+    await eventually(lambda: api.find(JOB, namespace, "one"))
+    await edit(api, namespace, "one", job=False)
+
+    async def gone() -> bool:
+        return await api.find(JOB, namespace, "one") is None
+
+    await eventually(gone)
+
+
+async def test_a_foreign_object_of_the_name_is_never_touched(start: Start, api: Client, namespace: str) -> None:
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "one", "namespace": namespace},
+        "spec": {"ports": [{"port": 9}]},
+    }
+    theirs = await api.create(SERVICE, namespace, theirs)
+    running = await start()
+    await api.create(TOY, namespace, build_toy("one", namespace))
+
+    async def stalled() -> Any:
+        return find_condition(await api.get(TOY, namespace, "one"), "Stalled")
+
+    condition = await eventually(stalled)
+    assert condition["reason"] == "NameTaken"
+    assert f"Service {namespace}/one" in condition["message"]
+    assert "rename" in condition["message"]
+    assert (await api.get(SERVICE, namespace, "one"))["metadata"]["resourceVersion"] == theirs["metadata"][
+        "resourceVersion"
+    ]
+    # The remedy: it goes away, the object is touched, and all is well.
+    await api.delete(SERVICE, await api.get(SERVICE, namespace, "one"))
+    await edit(api, namespace, "one", replicas=1)
+    await ready_toy(api, namespace, "one")
+    assert running.operator.queue.failures(key_of_toy(namespace, "one")) == 0
+
+
+def key_of_toy(namespace: str, name: str) -> Key:
+    return Key(TOY.kind, namespace, name)
+
+
+async def test_what_the_api_server_refuses_stalls_without_flicker(
+    start: Start, api: Client, namespace: str, audit: Audit
+) -> None:
+    running = await start()
+    await api.create(TOY, namespace, build_toy("one", namespace, badPort=True))
+
+    async def stalled() -> Any:
+        return find_condition(await api.get(TOY, namespace, "one"), "Stalled")
+
+    assert (await eventually(stalled))["reason"] == "Invalid"
+    await settled(running, audit)
+    before = audit.writes().count("patch toys/status one")
+    for _ in range(3):
+        running.operator.queue.add(key_of_toy(namespace, "one"))
+        await settled(running, audit)
+    assert audit.writes().count("patch toys/status one") == before
+    await edit(api, namespace, "one", badPort=False)
+    await ready_toy(api, namespace, "one")
+
+
+async def test_a_planners_bug_hurts_no_other_object(start: Start, api: Client, namespace: str) -> None:
+    await start()
+    await api.create(TOY, namespace, build_toy("broken", namespace, bug=True))
+    await api.create(TOY, namespace, build_toy("sound", namespace))
+    await ready_toy(api, namespace, "sound")
+
+    async def said() -> Any:
+        return find_condition(await api.get(TOY, namespace, "broken"), "Reconciling")
+
+    condition = await eventually(said)
+    assert condition["reason"] == "InternalError"
+    assert "KeyError" in condition["message"]
+    assert "hunter2" not in condition["message"]
+    await edit(api, namespace, "broken", bug=False)
+    await ready_toy(api, namespace, "broken")
+
+
+async def test_one_event_per_transition(start: Start, api: Client, namespace: str, audit: Audit) -> None:
+    running = await start()
+    await api.create(TOY, namespace, build_toy("one", namespace))
+    await ready_toy(api, namespace, "one")
+    await settled(running, audit)
+
+    async def reasons() -> list[str]:
+        events = (await api.list(EVENT, namespace)).items
+        return sorted(event["reason"] for event in events if event["regarding"]["name"] == "one")
+
+    await eventually(reasons)
+    assert await reasons() in (["AsAsked", "Making"], ["AsAsked"])
+
+
+async def test_kopf_only_reads(start: Start, api: Client, namespace: str, audit: Audit) -> None:
+    await start()
+    await api.create(TOY, namespace, build_toy("one", namespace, job=True))
+    await ready_toy(api, namespace, "one")
+    await eventually(lambda: audit.entries("kopf/"))
+    assert {entry["verb"] for entry in audit.entries("kopf/")} <= {"list", "watch"}
+
+
+async def test_relist_finds_a_deletion_that_no_watch_told(start: Start, api: Client, namespace: str) -> None:
+    running = await start()
+    await api.create(TOY, namespace, build_toy("one", namespace))
+    await ready_toy(api, namespace, "one")
+    store = running.operator.store
+    ghost = {"metadata": {"name": "ghost", "namespace": namespace, "uid": "gone", "resourceVersion": "1"}}
+    store.observe(TOY, {**build_toy("ghost", namespace), **ghost})
+    assert store.get(TOY, namespace, "ghost") is not None
+    await running.operator.relist.relist(TOY)
+    assert store.get(TOY, namespace, "ghost") is None
+    assert store.get(TOY, namespace, "one") is not None
+
+
+async def test_a_standby_takes_over_when_the_leader_stops(start: Start, api: Client, namespace: str) -> None:
+    first = await start(identity="first")
+    await eventually(lambda: first.operator.lease.is_leader, 15)
+    second = await start(identity="second")
+    assert not second.operator.lease.is_leader
+    began = time.monotonic()
+    await first.stop()
+    await eventually(lambda: second.operator.lease.is_leader, 5)
+    assert time.monotonic() - began < 3.0
+    await api.create(TOY, namespace, build_toy("one", namespace))
+    await ready_toy(api, namespace, "one")
+
+
+async def test_a_child_exists_soon_after_its_owner(start: Start, api: Client, namespace: str) -> None:
+    running = await start()
+    await eventually(lambda: running.operator.lease.is_leader, 15)
+    times = []
+    for number in range(20):
+        began = time.monotonic()
+        await api.create(TOY, namespace, build_toy(f"t{number}", namespace, job=True))
+
+        async def exists(name: str = f"t{number}") -> Any:
+            return await api.find(JOB, namespace, name)
+
+        await eventually(exists, every_s=0.002)
+        times.append(time.monotonic() - began)
+        await asyncio.sleep(0)
+    print(f"p50 {statistics.median(times) * 1000:.0f} ms, max {max(times) * 1000:.0f} ms")
+    assert statistics.median(times) < 0.25  # the bar of 50 ms is measured by tests/perf on a quiet machine

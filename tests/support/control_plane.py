@@ -1,0 +1,171 @@
+"""A real kube-apiserver with its etcd, on 127.0.0.1, without kubelet or controllers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+START_S = 60.0
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """Where it listens and how to speak to it as an administrator."""
+
+    server: str
+    token: str
+    ca: Path
+    folder: Path
+    audit_log: Path
+
+    def kubeconfig(self) -> Path:
+        """Return a kubeconfig file of the administrator."""
+        path = self.folder / "kubeconfig"
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": {"server": self.server, "certificate-authority": str(self.ca)}}],
+            "users": [{"name": "admin", "user": {"token": self.token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+            "current-context": "test",
+        }
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+
+def find_binaries() -> Path:
+    """Return the folder with kube-apiserver and etcd: KUBEBUILDER_ASSETS, else what the project's tooling makes."""
+    folder = os.environ.get("KUBEBUILDER_ASSETS")
+    if folder:
+        return Path(folder)
+    made = subprocess.run(
+        [sys.executable, "-m", "hack.cluster", "control-plane"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if made.returncode != 0:
+        raise RuntimeError(f"no kube-apiserver and etcd; set KUBEBUILDER_ASSETS or mend this:\n{made.stderr[-2000:]}")
+    return Path(made.stdout.strip().splitlines()[-1])
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@contextlib.contextmanager
+def control_plane(binaries: Path | None = None) -> Iterator[ControlPlane]:
+    """Start etcd and kube-apiserver, wait until they answer, and stop them in the end."""
+    binaries = binaries or find_binaries()
+    folder = Path(tempfile.mkdtemp(prefix="fairlead-control-plane-"))
+    client, peer, api = _free_ports(3)
+    plane = ControlPlane(
+        f"https://127.0.0.1:{api}", secrets.token_hex(16), folder / "apiserver.crt", folder, folder / "audit.log"
+    )
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.enter_context(_process(_etcd(binaries, folder, client, peer), folder / "etcd.log"))
+        _prepare(folder, plane.token)
+        apiserver = stack.enter_context(_process(_apiserver(binaries, folder, client, api), folder / "apiserver.log"))
+        _await_ready(plane, apiserver)
+        yield plane
+
+
+def _etcd(binaries: Path, folder: Path, client: int, peer: int) -> list[str]:
+    return [
+        str(binaries / "etcd"),
+        f"--data-dir={folder / 'etcd'}",
+        f"--listen-client-urls=http://127.0.0.1:{client}",
+        f"--advertise-client-urls=http://127.0.0.1:{client}",
+        f"--listen-peer-urls=http://127.0.0.1:{peer}",
+        f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
+        f"--initial-cluster=default=http://127.0.0.1:{peer}",
+        "--unsafe-no-fsync=true",
+        "--log-level=error",
+    ]
+
+
+def _prepare(folder: Path, token: str) -> None:
+    (folder / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
+    policy = {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [{"level": "Metadata"}],
+    }
+    (folder / "audit.yaml").write_text(yaml.safe_dump(policy))
+    subprocess.run(["openssl", "genrsa", "-out", str(folder / "sa.key"), "2048"], check=True, capture_output=True)
+
+
+def _apiserver(binaries: Path, folder: Path, client: int, api: int) -> list[str]:
+    return [
+        str(binaries / "kube-apiserver"),
+        f"--etcd-servers=http://127.0.0.1:{client}",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={api}",
+        f"--cert-dir={folder}",
+        f"--token-auth-file={folder / 'tokens.csv'}",
+        "--authorization-mode=RBAC",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-key-file={folder / 'sa.key'}",
+        f"--service-account-signing-key-file={folder / 'sa.key'}",
+        "--service-cluster-ip-range=10.0.0.0/24",
+        "--disable-admission-plugins=ServiceAccount",
+        f"--audit-policy-file={folder / 'audit.yaml'}",
+        f"--audit-log-path={folder / 'audit.log'}",
+        "--audit-log-mode=blocking",
+        "--v=0",
+    ]
+
+
+@contextlib.contextmanager
+def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_ready(plane: ControlPlane, apiserver: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_S
+    while not _is_ready(plane):
+        if apiserver.poll() is not None or time.monotonic() > deadline:
+            tail = (plane.folder / "apiserver.log").read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"kube-apiserver did not become ready within {START_S:g} s:\n{tail}")
+        time.sleep(0.1)
+
+
+def _is_ready(plane: ControlPlane) -> bool:
+    if not plane.ca.exists():
+        return False
+    request = urllib.request.Request(f"{plane.server}/readyz", headers={"Authorization": f"Bearer {plane.token}"})
+    try:
+        context = ssl.create_default_context(cafile=str(plane.ca))
+        with urllib.request.urlopen(request, timeout=2, context=context) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, ssl.SSLError, OSError):
+        return False
