@@ -5,11 +5,13 @@ Each happening is one mapping in a story's `observe` list; README.md of the stor
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from fairlead.contract.base import duration_s
+from fairlead.plan.jobs import is_finished
 
 from .simulation import Address, Simulation, seconds
 
@@ -39,7 +41,11 @@ def _terminated(container: str, exit_code: int, message: Any, reason: str = "") 
 
 
 def _job(world: Simulation, pattern: str) -> Address:
-    return world.find(f"Job/{pattern}")
+    """Return the newest Job of this name that has not ended, else the newest."""
+    found = [address for address in world.objects if address[0] == "Job" and fnmatch.fnmatch(address[2], pattern)]
+    assert found, f"there is no Job {pattern} among {sorted(world.objects)}"
+    open_ones = [address for address in found if not is_finished(world.objects[address])]
+    return (open_ones or found)[-1]
 
 
 def _runs(world: Simulation, pattern: str, more: Mapping[str, Any]) -> None:

@@ -52,13 +52,13 @@ def _snake(pascal: str) -> str:
 
 @cache
 def told_reasons(kind: str) -> frozenset[str]:
-    """Return the reasons that the conditions and messages of a kind's stories expect."""
+    """Return the reasons and condition types that a kind's stories expect."""
     told: set[str] = set()
     for path in story_paths():
         if path.parent.name == kind:
             for step in read_story(path)["steps"]:
-                said = ((step.get("expect") or {}).get("conditions") or {}).values()
-                told |= {text.split()[1] for text in said}
+                said = (step.get("expect") or {}).get("conditions") or {}
+                told |= {text.split()[1] for text in said.values()} | set(said)
     return frozenset(told)
 
 
