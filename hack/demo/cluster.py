@@ -71,9 +71,7 @@ class Cluster:
 
     def list(self, kind: str) -> list[Obj]:
         """Return all of one kind."""
-        answer = self._objects.list_namespaced_custom_object(
-            "fairlead.dev", "v1alpha1", self.namespace, PLURALS[kind]
-        )
+        answer = self._objects.list_namespaced_custom_object("fairlead.dev", "v1alpha1", self.namespace, PLURALS[kind])
         return list(answer["items"])
 
     def patch(self, kind: str, name: str, change: Mapping[str, Any]) -> None:
