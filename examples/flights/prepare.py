@@ -38,3 +38,40 @@ def prepare_flights(flights: pd.DataFrame, months: range, departure_delay: bool)
     result = chosen.assign(
         departs=departs.dt.strftime("%Y-%m-%dT%H:%M:00Z"),
         flight_id=number + departs.dt.strftime("-%Y%m%d%H%M-") + chosen["dest"],
+        late=chosen["arr_delay"] > LATE_AFTER_MIN,
+    )
+    return result[[*COLUMNS, *(["dep_delay"] if departure_delay else []), "late"]]
+
+
+def write_flights(table: pd.DataFrame, out: Path) -> None:
+    """Write CSV or Parquet, as the name ends."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".parquet":
+        table.to_parquet(out, index=False)
+    else:
+        table.to_csv(out, index=False, lineterminator="\n")
+
+
+def parse_months(text: str) -> range:
+    """Return the months of `1-3` or `7`; raise ValueError on anything else."""
+    first, _, last = text.partition("-")
+    months = range(int(first), int(last or first) + 1)
+    if not months or months[0] < 1 or months[-1] > 12:
+        raise ValueError(f"months: {text!r} is not like 1-3 or 7")
+    return months
+
+
+def main() -> None:
+    """Write the file that the arguments ask for and say how many rows and which share is late."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--months", type=parse_months, default=parse_months("1-3"), help="like 1-3 or 7 (default 1-3)")
+    parser.add_argument("--with-departure-delay", action="store_true", help="add dep_delay, known at take-off")
+    parser.add_argument("--out", type=Path, required=True, help="a .csv or .parquet file")
+    arguments = parser.parse_args()
+    table = prepare_flights(read_flights(), arguments.months, arguments.with_departure_delay)
+    write_flights(table, arguments.out)
+    print(f"{arguments.out}: {len(table)} flights, {table['late'].mean():.1%} late")
+
+
+if __name__ == "__main__":
+    main()
