@@ -44,6 +44,7 @@ PATTERNS = (
     "onnxruntime/tools",
     "onnxruntime/transformers",
     "onnxruntime/quantization",
+    "Crypto/SelfTest",
     "matplotlib/mpl-data/sample_data",
     "matplotlib/mpl-data/images",
     "sklearn/datasets/data",

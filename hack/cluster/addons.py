@@ -45,6 +45,7 @@ def manifest(name: str) -> str:
 
 
 def kubectl(settings: Settings, *words: str) -> list[str]:
+    """A kubectl command line for this cluster, whatever the current context is."""
     return ["kubectl", "--context", settings.context, *words]
 
 
@@ -55,11 +56,13 @@ def apply(settings: Settings, log: Log, text: str) -> None:
 
 
 def wait_rollout(settings: Settings, log: Log, namespace: str, name: str) -> None:
+    """Waits until every replica of a Deployment is up to date and available."""
     words = ("rollout", "status", f"deployment/{name}", "--timeout=300s")
     run(log, kubectl(settings, "-n", namespace, *words))
 
 
 def metrics_server(settings: Settings, log: Log) -> None:
+    """Usage of pods and nodes, for `kubectl top` and autoscalers."""
     apply(settings, log, manifest("metrics-server.yaml"))
     wait_rollout(settings, log, "kube-system", "metrics-server")
     apply(settings, log, manifest("metrics-api.yaml"))
@@ -137,6 +140,7 @@ class Addon:
     deployments: tuple[tuple[str, str], ...]
 
     def digest(self) -> str:
+        """Tells one version of the addon from another."""
         text = "\0".join(manifest(name) for name in self.files) + versions.ENVOY_GATEWAY
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -177,9 +181,7 @@ ADDONS = (
         ("envoy-gateway-values.yaml", "gateway.yaml"),
         ((GATEWAY_NAMESPACE, "envoy-gateway"), (GATEWAY_NAMESPACE, "envoy-public")),
     ),
-    Addon(
-        "object-store", object_store, ("object-store.yaml",), (("object-store", "object-store"),)
-    ),
+    Addon("object-store", object_store, ("object-store.yaml",), (("object-store", "object-store"),)),
     Addon(
         "metrics-server",
         metrics_server,

@@ -95,6 +95,7 @@ def bases(source: str) -> tuple[str, str]:
 
 
 def bases_ready(settings: Settings) -> bool:
+    """Whether both bases are there and of the roots of these very versions."""
     return all(
         ask(["docker", "image", "inspect", "--format", f'{{{{index .Config.Labels "{LABEL}"}}}}', name])
         == root.tar(settings).name
@@ -122,7 +123,7 @@ def build(settings: Settings, image: AppImage, source: str, log: Log) -> None:
     label = digest(settings, image, (base, build_base))
     context = settings.cache / "contexts" / image.name.split(":")[0]
     _lay_out(image, context)
-    command = ["docker", "build", "--file", context / image.dockerfile, "--tag", image.name]
+    command = ["docker", "build", "--file", str(context / image.dockerfile), "--tag", image.name]
     command += ["--label", f"{LABEL}={label}"]
     command += ["--build-arg", f"BASE_IMAGE={base}", "--build-arg", f"BUILD_IMAGE={build_base}"]
     if source == "build":  # a bridge of the engine need not reach what the machine reaches
@@ -132,7 +133,7 @@ def build(settings: Settings, image: AppImage, source: str, log: Log) -> None:
     if image.target:
         command += ["--target", image.target]
     before = image_id(image.name)
-    run(log, [*command, context], env=docker.build_environment())
+    run(log, [*command, str(context)], env=docker.build_environment())
     if before not in {None, image_id(image.name)}:
         # Only the image that lost its name: a prune would take the builder's own cache as well.
         ask(["docker", "image", "rm", str(before)])

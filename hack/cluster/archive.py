@@ -49,7 +49,7 @@ def write(images: Sequence[Image], target: Path) -> None:
             if image.root is not None:
                 layers.append(_add_root(archive, image.root, written))
             layers.append(_add_programs(archive, image))
-            config = _config(image, [digest for digest in layers])
+            config = _config(image, layers)
             name = hashlib.sha256(config).hexdigest() + ".json"
             _add_bytes(archive, name, config)
             manifest.append(

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,30 +14,48 @@ from hack.cluster.app_images import image_id
 from hack.cluster.settings import REPO, Settings
 from hack.cluster.shell import Log, StepError, ask, run
 
+WAIT_S = 120.0
 CONFIG = REPO / "kind-config.yaml"
 
 
 def exists(settings: Settings) -> bool:
-    """Whether kind knows a cluster of this name."""
-    return settings.cluster in (ask(["kind", "get", "clusters"]) or "").splitlines()
+    """Whether there is a node of a cluster of this name, running or not."""
+    return bool(_nodes(settings.cluster))
+
+
+def _nodes(cluster: str | None = None) -> list[str]:
+    """Containers that are nodes of this cluster, or of any."""
+    label = "io.x-k8s.kind.cluster" + (f"={cluster}" if cluster else "")
+    return (ask(["docker", "ps", "--all", "--quiet", "--filter", f"label={label}"]) or "").split()
 
 
 def healthy(settings: Settings) -> bool:
-    """Whether the cluster is there and its API answers. A stopped node is started first."""
+    """Whether the cluster is there, whole, and answers.
+
+    A node that stopped with its engine is started again, and a lost kubeconfig entry written anew:
+    what is in a cluster is worth the wait. One whose making was interrupted is not whole.
+    """
     if not exists(settings):
         return False
-    state = ask(["docker", "inspect", "--format", "{{.State.Running}}", settings.node])
-    if state == "false":
+    running = ask(["docker", "inspect", "--format", "{{.State.Running}}", settings.node])
+    if running == "false":
         ask(["docker", "start", settings.node])
-    return _answers(settings, seconds=60 if state == "false" else 10)
+    if ask(["kubectl", "config", "get-contexts", settings.context]) is None:
+        ask(["kind", "export", "kubeconfig", "--name", settings.cluster])
+    deadline = time.monotonic() + WAIT_S
+    while not _whole(settings):
+        if running is None or time.monotonic() > deadline:
+            return False
+        time.sleep(1)
+    return True
 
 
-def _answers(settings: Settings, seconds: int) -> bool:
-    words = ["kubectl", "--context", settings.context, "--request-timeout", "5s"]
-    for _ in range(max(1, seconds // 5)):
-        if ask([*words, "get", "--raw", "/readyz"], timeout_s=6) is not None:
-            return True
-    return False
+def _whole(settings: Settings) -> bool:
+    """Whether the node is ready and the last thing that kind installs is there."""
+    words = ["kubectl", "--context", settings.context, "--request-timeout", "10s", "get"]
+    path = '{.status.conditions[?(@.type=="Ready")].status}'
+    ready = ask([*words, "node", settings.node, "-o", f"jsonpath={path}"])
+    return ready == "True" and ask([*words, "storageclass", "standard"]) is not None
 
 
 def config(settings: Settings) -> str:
@@ -75,7 +94,7 @@ def create(settings: Settings, image: str, log: Log) -> None:
 def delete(settings: Settings, log: Log) -> None:
     """Removes the cluster, its volumes, and kind's network once no cluster uses it."""
     run(log, ["kind", "delete", "cluster", "--name", settings.cluster])
-    if not (ask(["kind", "get", "clusters"]) or "").strip():
+    if not _nodes():
         ask(["docker", "network", "rm", "kind"])
     (settings.cache / f"kind-{settings.cluster}.yaml").unlink(missing_ok=True)
 
@@ -125,13 +144,12 @@ def load(settings: Settings, names: Sequence[str], log: Log) -> None:
 
 def leftovers(settings: Settings) -> dict[str, list[str]]:
     """What a removed cluster would have left: containers, networks, volumes, mounts."""
-    name = f"label=io.x-k8s.kind.cluster={settings.cluster}"
     lines = {
-        "containers": ["docker", "ps", "--all", "--quiet", "--filter", name],
         "networks": ["docker", "network", "ls", "--quiet", "--filter", "name=^kind$"],
         "volumes": ["docker", "volume", "ls", "--quiet", "--filter", "dangling=true"],
     }
     found = {kind: (ask(command) or "").splitlines() for kind, command in lines.items()}
+    found["containers"] = _nodes(settings.cluster)
     mounts = Path("/proc/self/mounts")
     text = mounts.read_text() if mounts.exists() else ""
     found["mounts"] = [line for line in text.splitlines() if "/docker/" in line]

@@ -16,13 +16,27 @@ from hack.cluster import versions
 from hack.cluster.settings import Settings
 from hack.cluster.shell import Log, StepError, ask, run
 
-NODE_PACKAGES = (
-    "systemd containerd runc containernetworking-plugins conntrack iptables nftables iproute2 "
-    "ethtool util-linux mount kmod jq curl procps ca-certificates"
-).split()
-NET_PACKAGES = "iptables nftables conntrack ca-certificates".split()
-PYTHON_PACKAGES = "python3 ca-certificates libstdc++6 tzdata".split()
-BUILD_PACKAGES = "python3-venv dash coreutils findutils diffutils sed grep libc-bin".split()
+NODE_PACKAGES = [
+    "systemd",
+    "containerd",
+    "runc",
+    "containernetworking-plugins",
+    "conntrack",
+    "iptables",
+    "nftables",
+    "iproute2",
+    "ethtool",
+    "util-linux",
+    "mount",
+    "kmod",
+    "jq",
+    "curl",
+    "procps",
+    "ca-certificates",
+]
+NET_PACKAGES = ["iptables", "nftables", "conntrack", "ca-certificates"]
+PYTHON_PACKAGES = ["python3", "ca-certificates", "libstdc++6", "tzdata"]
+BUILD_PACKAGES = ["python3-venv", "dash", "coreutils", "findutils", "diffutils", "sed", "grep", "libc-bin"]
 EXCLUDES = (
     "path-exclude=/usr/share/doc/*",
     "path-exclude=/usr/share/man/*",
@@ -31,11 +45,18 @@ EXCLUDES = (
     "path-exclude=/usr/share/lintian/*",
 )
 # Parts of the standard library that no service imports.
-PYTHON_EXTRAS = "test idlelib tkinter turtledemo pydoc_data lib2to3 __phello__".split()
-LEFTOVERS = (
-    "var/lib/dpkg var/lib/apt var/cache usr/share/bash-completion usr/share/perl5 "
-    "usr/share/debconf usr/share/pixmaps usr/share/applications usr/share/common-licenses"
-).split()
+PYTHON_EXTRAS = ["test", "idlelib", "tkinter", "turtledemo", "pydoc_data", "lib2to3", "__phello__"]
+LEFTOVERS = [
+    "var/lib/dpkg",
+    "var/lib/apt",
+    "var/cache",
+    "usr/share/bash-completion",
+    "usr/share/perl5",
+    "usr/share/debconf",
+    "usr/share/pixmaps",
+    "usr/share/applications",
+    "usr/share/common-licenses",
+]
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nnonroot:x:65532:65532:nonroot:/tmp:/sbin/nologin\n"
 GROUP = "root:x:0:\nnonroot:x:65532:\n"
 
@@ -51,6 +72,7 @@ class Root:
     revision: int = 1  # raise when `finish` changes
 
     def tar(self, settings: Settings) -> Path:
+        """Where its tar file is kept, keyed by all that decides its content."""
         text = f"{self.variant} {self.packages} {EXCLUDES} {versions.DEBIAN} {self.revision}"
         key = hashlib.sha256(text.encode()).hexdigest()[:12]
         return settings.cache / "roots" / f"{self.name}-{versions.DEBIAN}-{key}.tar"

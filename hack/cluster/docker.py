@@ -37,6 +37,7 @@ def may_install() -> bool:
 
 
 def has_image(name: str) -> bool:
+    """Whether the engine has an image of this name."""
     return ask(["docker", "image", "inspect", "--format", "{{.Id}}", name]) is not None
 
 
@@ -59,10 +60,12 @@ def install(log: Log) -> None:
 
 
 def installed() -> bool:
+    """Whether apt need not be asked for anything."""
     return all(shutil.which(word) for word in ("dockerd", "docker", "runc", "mmdebstrap", "busybox"))
 
 
 def folder(settings: Settings) -> Path:
+    """Where our own engine's configuration, pid and log are."""
     return settings.cache / "docker"
 
 
@@ -75,6 +78,7 @@ def start(settings: Settings, log: Log) -> None:
     if Path("/run/systemd/system").exists() and ask(["systemctl", "start", "docker"]) is not None:
         _wait_running(log, None)
         return
+    _drop_stale_pid()
     home = folder(settings)
     home.mkdir(parents=True, exist_ok=True)
     config = home / "daemon.json"
@@ -92,6 +96,13 @@ def start(settings: Settings, log: Log) -> None:
     _wait_running(log, process)
 
 
+def _drop_stale_pid() -> None:
+    """Takes away what a killed engine left: it would not start beside a pid used by another by now."""
+    note = Path("/var/run/docker.pid")
+    if note.exists() and not _is_dockerd(int(note.read_text().strip() or 0)):
+        note.unlink()
+
+
 def _daemon_config(home: Path) -> dict[str, object]:
     """daemon.json: small logs, and the runtime that asks for less where less is to be had."""
     config: dict[str, object] = {
@@ -101,10 +112,10 @@ def _daemon_config(home: Path) -> dict[str, object]:
     lacking = runc_capped.missing(runc_capped.bounding_set())
     if lacking:
         runtime = home / "runc-capped"
-        runtime.write_text(
-            f'#!/bin/sh\nexec "{sys.executable}" -I -S "{runc_capped.__file__}" '
-            f'"{shutil.which("runc")}" "$@"\n'
-        )
+        script = home / "runc_capped.py"  # a copy: the engine outlives a checkout
+        shutil.copyfile(runc_capped.__file__, script)
+        words = f'"{sys.executable}" -I -S "{script}" "{shutil.which("runc")}"'
+        runtime.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
         runtime.chmod(0o755)
         config["runtimes"] = {"runc-capped": {"path": str(runtime)}}
         config["default-runtime"] = "runc-capped"
@@ -119,7 +130,7 @@ def _wait_running(log: Log, process: subprocess.Popen[bytes] | None) -> None:
         if process is not None and process.poll() is not None:
             break
         time.sleep(0.3)
-    raise StepError(f"dockerd did not come up; see dockerd.log beside {log.path.parent}/../docker")
+    raise StepError(f"dockerd did not come up; its log: {log.path.parent.parent / 'docker' / 'dockerd.log'}")
 
 
 def stop(settings: Settings) -> str:

@@ -19,16 +19,45 @@ from hack.cluster.settings import Settings
 from hack.cluster.shell import Log, StepError, ask, run
 
 SOURCES = Path(__file__).parent / "gosrc"
-STAGING = (
-    "api apiextensions-apiserver apimachinery apiserver cli-runtime client-go cloud-provider "
-    "cluster-bootstrap code-generator component-base component-helpers controller-manager cri-api "
-    "cri-client csi-translation-lib dynamic-resource-allocation endpointslice externaljwt kms "
-    "kube-aggregator kube-controller-manager kube-proxy kube-scheduler kubectl kubelet metrics "
-    "mount-utils pod-security-admission"
-).split()
-KUBERNETES_PROGRAMS = (
-    "kubelet kubeadm kubectl kube-apiserver kube-controller-manager kube-scheduler kube-proxy"
-).split()
+STAGING = [
+    "api",
+    "apiextensions-apiserver",
+    "apimachinery",
+    "apiserver",
+    "cli-runtime",
+    "client-go",
+    "cloud-provider",
+    "cluster-bootstrap",
+    "code-generator",
+    "component-base",
+    "component-helpers",
+    "controller-manager",
+    "cri-api",
+    "cri-client",
+    "csi-translation-lib",
+    "dynamic-resource-allocation",
+    "endpointslice",
+    "externaljwt",
+    "kms",
+    "kube-aggregator",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubectl",
+    "kubelet",
+    "metrics",
+    "mount-utils",
+    "pod-security-admission",
+]
+KUBERNETES_PROGRAMS = [
+    "kubelet",
+    "kubeadm",
+    "kubectl",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+]
 VERSION_PACKAGE = "k8s.io/component-base/version"
 NO_GO = """Go {want} or newer is needed to build it, and {found}.
   Install Go (your distribution's package, or an archive from the Go project), put it on PATH; then again.
@@ -47,18 +76,22 @@ class Build:
     own: tuple[str, ...] = ()  # folders of gosrc that are part of this module
 
     def go_mod(self) -> str:
+        """The module file to build in; Go itself adds what is indirect."""
         lines = "".join(f"\t{path} {version}\n" for path, version in self.requires)
         return f"module fairlead.build/{self.name}\n\ngo 1.26.0\n\nrequire (\n{lines})\n"
 
     def ldflags(self) -> str:
+        """Flags for the linker: no debug symbols, and the version."""
         return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in self.stamp)])
 
     def key(self) -> str:
+        """Tells builds apart: a digest over all that decides the programs."""
         text = [self.go_mod(), self.ldflags(), repr(self.batches)]
         text += [(SOURCES / name / "main.go").read_text() for name in self.own]
         return hashlib.sha256("\0".join(text).encode()).hexdigest()[:12]
 
     def folder(self, settings: Settings) -> Path:
+        """The module's folder; programs are in `bin` of it."""
         return settings.cache / "go" / f"{self.name}-{self.key()}"
 
 
@@ -110,8 +143,15 @@ def tools() -> Build:
             ("github.com/rancher/local-path-provisioner",),
         ),
         stamp=(("helm.sh/helm/v3/internal/version.version", versions.HELM),),
-        programs=tuple(
-            "coredns pause envoy-gateway server helm kind metrics-server local-path-provisioner".split()
+        programs=(
+            "coredns",
+            "pause",
+            "envoy-gateway",
+            "server",
+            "helm",
+            "kind",
+            "metrics-server",
+            "local-path-provisioner",
         ),
         own=("coredns", "pause"),
     )
@@ -160,6 +200,7 @@ def check_go() -> None:
 
 
 def built(settings: Settings, build: Build) -> bool:
+    """Whether all programs of a build are there."""
     return (build.folder(settings) / "bin").is_dir()
 
 

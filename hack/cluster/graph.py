@@ -14,7 +14,7 @@ from functools import partial
 
 from hack.cluster import addons, app_images, cluster, debian, docker, golang, node_image, versions, wheels
 from hack.cluster.settings import Settings
-from hack.cluster.shell import Log, StepError, ask, run
+from hack.cluster.shell import Log, StepError, ask
 from hack.cluster.steps import Screen, Step
 
 INSTALL_HINT = """{tool} is missing, and there is no Go {go} to build it with.
@@ -229,19 +229,13 @@ def kubectl_will_do() -> bool:
 
 def control_plane_steps(settings: Settings) -> list[Step]:
     """kube-apiserver and etcd for integration tests: of the whole build where that is there."""
-    if golang.built(settings, golang.kubernetes()) or (settings.cache / "source").exists():
-        if _source_note(settings) == "build":
-            return [_kubernetes_step(settings), _tools_step(settings)]
+    if golang.built(settings, golang.kubernetes()) and golang.built(settings, golang.tools()):
+        return [_kubernetes_step(settings), _tools_step(settings)]
     server = golang.kubernetes(["kube-apiserver", "kubectl"])
     return [
         _go_step(settings, "go-kube-apiserver", server, {"kube-apiserver": "kube-apiserver", "kubectl": "kubectl"}),
         _go_step(settings, "go-etcd", golang.etcd(), {"etcd": "server"}),
     ]
-
-
-def _source_note(settings: Settings) -> str:
-    note = settings.cache / "source"
-    return note.read_text() if note.exists() else ""
 
 
 def image_steps(settings: Settings, source: str) -> list[Step]:

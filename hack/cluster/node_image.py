@@ -124,7 +124,7 @@ def go_constants(source: str) -> dict[str, str]:
     pattern = rf"^const (\w+) = ({GO_TERM}(?: \+ {GO_TERM})*)"
     for name, terms in re.findall(pattern, source, re.MULTILINE):
         words = re.findall(GO_TERM, terms)
-        found[name] = "".join(word[1:-1] if word[0] in "`\"" else found[word] for word in words)
+        found[name] = "".join(word[1:-1] if word[0] in '`"' else found[word] for word in words)
     return found
 
 
@@ -176,9 +176,7 @@ def cluster_images(settings: Settings, names: dict[str, str]) -> list[archive.Im
     ]
 
 
-def storage_images(
-    settings: Settings, constants: dict[str, str], busybox: Path
-) -> list[archive.Image]:
+def storage_images(settings: Settings, constants: dict[str, str], busybox: Path) -> list[archive.Image]:
     """The local-path provisioner and its helper, named as kind's storage manifest names them."""
     program = "local-path-provisioner"
     source = golang.tools().folder(settings) / "bin" / program

@@ -21,18 +21,22 @@ class Settings:
 
     @property
     def bin(self) -> Path:
+        """The folder to put on PATH: links to the programs that were made here."""
         return self.cache / "bin"
 
     @property
     def logs(self) -> Path:
+        """One log per step, of its last run."""
         return self.cache / "logs"
 
     @property
     def context(self) -> str:
+        """The cluster's name in kubeconfig."""
         return f"kind-{self.cluster}"
 
     @property
     def node(self) -> str:
+        """The container that is the node."""
         return f"{self.cluster}-control-plane"
 
 

@@ -24,6 +24,7 @@ class Log:
     path: Path
 
     def say(self, text: str) -> None:
+        """Appends a line."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(text.rstrip("\n") + "\n")

@@ -60,6 +60,7 @@ class Screen:
         sys.stdout.flush()
 
     def say(self, text: str) -> None:
+        """Prints a line with the time since the start."""
         with self._lock:
             self._write(f"[{time.monotonic() - self._start:6.1f} s] {text}")
 
@@ -145,11 +146,10 @@ class Runner:
         return False
 
     def log(self, name: str) -> Log:
+        """The log of the step of this name."""
         return Log(self.logs / f"{name}.log")
 
-    def _finish(
-        self, step: Step, future: Future[bool], started: Mapping[str, float], report: Report
-    ) -> None:
+    def _finish(self, step: Step, future: Future[bool], started: Mapping[str, float], report: Report) -> None:
         took = time.monotonic() - started[step.name]
         report.took_s[step.name] = took
         error = future.exception()

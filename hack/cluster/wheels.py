@@ -23,6 +23,7 @@ class Wheel:
     program: str
 
     def path(self, settings: Settings) -> Path:
+        """Where the program is kept."""
         return settings.cache / "wheels" / f"{self.program}-{self.version}"
 
 

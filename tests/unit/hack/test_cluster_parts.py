@@ -1,0 +1,128 @@
+"""The parts of hack/cluster that decide something and need no engine."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from hack.cluster import addons, archive, cluster, golang, node_image, runc_capped, settings, versions
+from hack.cluster.settings import Settings
+
+
+def make_settings(tmp_path: Path, name: str = "fairlead") -> Settings:
+    return Settings(cache=tmp_path, cluster=name, source="build", ports=name == "fairlead")
+
+
+def test_without_ports_takes_out_only_the_ports() -> None:
+    text = cluster.without_ports(cluster.CONFIG.read_text())
+    assert "extraPortMappings" not in text
+    assert "hostPort" not in text
+    assert "kubeadmConfigPatches" in text
+    assert "imageGCHighThresholdPercent: 100" in text
+
+
+def test_host_ports_listen_on_loopback_only() -> None:
+    text = cluster.CONFIG.read_text()
+    assert text.count("hostPort:") == text.count("listenAddress: 127.0.0.1") == 2
+
+
+def test_another_cluster_gets_no_host_ports_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRLEAD_CLUSTER", "second")
+    monkeypatch.delenv("FAIRLEAD_PORTS", raising=False)
+    assert not settings.load().ports
+    monkeypatch.setenv("FAIRLEAD_PORTS", "on")
+    assert settings.load().ports
+
+
+def test_an_unknown_source_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRLEAD_SOURCE", "guess")
+    with pytest.raises(SystemExit, match="auto, registry or build"):
+        settings.load()
+
+
+@pytest.mark.parametrize("addon", addons.ADDONS, ids=lambda addon: addon.name)
+def test_manifests_have_no_blank_left_to_fill(addon: addons.Addon) -> None:
+    for name in addon.files:
+        assert "${" not in addons.manifest(name)
+
+
+def test_go_constants_adds_up_literals_and_names() -> None:
+    source = 'const image = "a:1"\n\nconst text = `x: ` + image + `\ny: ` + image\n\nvar other = 1\n'
+    assert node_image.go_constants(source) == {"image": "a:1", "text": "x: a:1\ny: a:1"}
+
+
+def test_kubernetes_and_its_libraries_are_of_one_version() -> None:
+    build = golang.kubernetes()
+    requires = dict(build.requires)
+    assert requires.pop("k8s.io/kubernetes") == versions.KUBERNETES
+    assert set(requires.values()) == {versions.STAGING}
+
+
+def test_a_build_is_keyed_by_versions_and_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = golang.tools().key()
+    assert before == golang.tools().key()
+    assert golang.kubernetes(["kubectl"]).key() != golang.kubernetes().key()
+    monkeypatch.setattr(versions, "HELM", "v0.0.1")
+    assert golang.tools().key() != before
+
+
+def test_a_half_done_build_is_not_taken_for_built(tmp_path: Path) -> None:
+    build, config = golang.etcd(), make_settings(tmp_path)
+    (build.folder(config) / "bin.partial").mkdir(parents=True)
+    assert not golang.built(config, build)
+    (build.folder(config) / "bin").mkdir()
+    assert golang.built(config, build)
+
+
+def test_archive_holds_a_shared_root_once_and_is_the_same_twice(tmp_path: Path) -> None:
+    program, root = tmp_path / "program", tmp_path / "root.tar"
+    program.write_text("#!")
+    with tarfile.open(root, "w") as tar:
+        tar.add(program, "etc/base")
+    images = [
+        archive.Image("one:1", {"/usr/bin/one": program}, ("/usr/bin/one",), root=root),
+        archive.Image("two:1", {"/usr/bin/two": program}, root=root),
+    ]
+    archive.write(images, tmp_path / "a.tar")
+    archive.write(images, tmp_path / "b.tar")
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        names = tar.getnames()
+        file = tar.extractfile("manifest.json")
+        assert file is not None
+        manifest = json.load(file)
+    assert len(names) == len(set(names))
+    assert [entry["RepoTags"] for entry in manifest] == [["one:1"], ["two:1"]]
+    assert manifest[0]["Layers"][0] == manifest[1]["Layers"][0]
+
+
+BOUNDS_WITHOUT_RESOURCE = (1 << len(runc_capped.NAMES)) - 1 - (1 << 24)
+
+
+def test_runc_capped_names_what_is_missing() -> None:
+    assert runc_capped.missing(BOUNDS_WITHOUT_RESOURCE) == {"CAP_SYS_RESOURCE"}
+    assert runc_capped.missing((1 << 64) - 1) == set()
+
+
+def test_runc_capped_rewrites_a_bundle(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    sets = {kind: ["CAP_SYS_RESOURCE", "CAP_KILL"] for kind in ("bounding", "effective")}
+    config.write_text(json.dumps({"process": {"capabilities": sets}, "root": {}}))
+    runc_capped.rewrite(config, {"CAP_SYS_RESOURCE"}, bundle=True)
+    written = json.loads(config.read_text())
+    assert written["process"]["capabilities"] == {"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"]}
+
+
+def test_runc_capped_leaves_alone_what_asks_for_nothing_missing(tmp_path: Path) -> None:
+    process = tmp_path / "process.json"
+    process.write_text('{ "args": ["sh"] }')
+    runc_capped.rewrite(process, {"CAP_SYS_RESOURCE"}, bundle=False)
+    assert process.read_text() == '{ "args": ["sh"] }'
+
+
+def test_runc_capped_reads_both_spellings_of_an_option() -> None:
+    assert runc_capped.option(["create", "--bundle", "/b", "id"], "--bundle", "-b") == "/b"
+    assert runc_capped.option(["create", "--bundle=/b", "id"], "--bundle", "-b") == "/b"
+    assert runc_capped.option(["start", "id"], "--bundle", "-b") is None
