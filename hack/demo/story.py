@@ -92,7 +92,7 @@ def first_version(stage: Stage) -> None:
 
 def better_version(stage: Stage) -> None:
     """Step: version 2 is approved, canaried and promoted."""
-    why = "Version 2 also sees the departure delay. It must beat version 1 on the same frozen rows, and a person approves."
+    why = "Version 2 also sees the departure delay. On the same frozen rows it must not lose; a person approves."
     step = stage.narrator.step("Version 2 is promoted", why)
     stage.apply("04-*.yaml")
     stage.until("TrainingRun", V2, _succeeded, 150, is_stalled)
@@ -106,7 +106,7 @@ def better_version(stage: Stage) -> None:
 
 def bad_version(stage: Stage) -> None:
     """Step: version 3 passes its gates, fails under load, and is rolled back and rejected."""
-    why = "Version 3 passes every gate: its test rows are clean. Live requests are not: a fifth have something it never saw."
+    why = "Version 3 passes its gates: every test row has a delay. A fifth of live requests come before departure."
     step = stage.narrator.step("Version 3 is rolled back", why)
     stage.until("ModelVersion", V3, _awaits_approval, 120, is_stalled)
     _approve(stage, V3, "all gates passed")
@@ -127,7 +127,7 @@ def bad_version(stage: Stage) -> None:
 
 def season_shift(stage: Stage) -> str:
     """Step: autumn and winter come; drift is found and starts a retraining. Return the run's name."""
-    why = "The season shifts: live requests are December's now, and the lake has October to December. Nobody retrains by hand."
+    why = "The season shifts: live requests are December's, and the lake gets October to December. Nobody retrains."
     step = stage.narrator.step("Drift is found", why)
     before = {record["run"] for record in _retrainings(stage)}
     stage.apply("06-*.yaml")
@@ -163,7 +163,7 @@ def retrained_version(stage: Stage, name: str) -> None:
 def nobody_noticed(stage: Stage) -> None:
     """Step: no request failed but by version 3."""
     step = stage.narrator.step(
-        "What users saw", "Every answer names the version that made it, so failures can be told apart."
+        "What users saw", "Every answer names the version that made it: failures can be told apart."
     )
     stage.traffic.stop()
     stage.feedback.stop()
@@ -173,7 +173,8 @@ def nobody_noticed(stage: Stage) -> None:
     if others:
         raise StoryBrokenError(f"{others} requests failed that version 3 did not make fail: {ledger.examples[:3]}")
     total = sum(ledger.answered.values())
-    evidence = f"{total:,} requests: {counts}. Failed: {ledger.failed[V3]}, all by {V3}; {stage.feedback.sent:,} labels came back"
+    failed = f"Failed: {ledger.failed[V3]}, all by {V3}"
+    evidence = f"{total:,} requests: {counts}. {failed}; {stage.feedback.sent:,} labels came back"
     stage.narrator.done(step, "unharmed", evidence)
 
 
