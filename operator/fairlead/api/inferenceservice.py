@@ -161,23 +161,34 @@ class InferenceServiceSpec(Model):
 
 
 class RevisionStatus(Model):
-    """One revision: digest of (model digest, predictor spec, image), and what it is made of."""
+    """One revision: digest of (model digest, predictor spec, image), and all that it was born from."""
 
     revision: Digest
+    content: Digest = Field("", description="The revision's digest without the image: what a user asked for.")
+    name: str = Field("", description="Name of its Deployment, Service and HorizontalPodAutoscaler.")
     version: str = ""
+    rank: str = Field("", description="The version's place among others: approvedAt, creation, name.")
     digest: Digest = Field("", description="The model's digest.")
     image: str = ""
     ready_replicas: int = 0
+    predictor: dict[str, Any] | None = Field(None, json_schema_extra=FREE_FORM, description="spec.predictor at birth.")
+    serve: dict[str, Any] | None = Field(None, json_schema_extra=FREE_FORM, description="The servers' input document.")
 
 
 class RolloutStatus(Model):
     """The rollout in progress."""
 
     state: str = Field(description="Preparing, Step, Promoting, Baking, Held or RollingBack.")
-    step: int = 0
+    kind: str = Field("Canary", description="Canary; First: nothing served before; Return: to the last good revision.")
+    step: int = Field(0, description="From 1; 0 before the first.")
     weight: int = Field(0, description="The canary's requested share in percent.")
+    next_weight: int = Field(0, description="The share that the arms are sized for, before it is requested.")
+    size: int = Field(0, description="Replicas that carry all traffic: the stable revision's when it began.")
     started_at: str = ""
     state_since: str = ""
+    step_since: str = Field("", description="When the present weight was requested.")
+    paused_s: int = Field(0, description="Seconds suspended; they do not count towards the deadline.")
+    resume: str = Field("", description="The state that Held goes back to.")
     generation: int = 0
     held_for: str = ""
     verdict: str = ""
@@ -203,8 +214,20 @@ class Rejection(Model):
     """What may not come back: a model digest, or one revision of it."""
 
     digest: Digest = ""
-    revision: Digest = ""
+    revision: Digest = Field("", description="Empty: the model digest itself is refused, in any predictor.")
+    content: Digest = Field("", description="The revision's digest without the image.")
     version: str = ""
+    reason: str
+    message: Text = ""
+    at: str = ""
+
+
+class Inconclusive(Model):
+    """A rollout that ended without a verdict; not rejected, tried again on a new spec, version or retry."""
+
+    content: Digest = ""
+    version: str = ""
+    generation: int = 0
     reason: str
     message: Text = ""
     at: str = ""
@@ -233,6 +256,7 @@ class InferenceServiceStatus(KindStatus):
     rollout: RolloutStatus | None = None
     traffic: Annotated[list[TrafficShare], Field(max_length=10)] | None = None
     rejected: Annotated[list[Rejection], Field(max_length=20)] | None = None
+    inconclusive: Inconclusive | None = None
     history: Annotated[list[RolloutSummary], Field(max_length=10)] | None = None
     promoted_at: str = Field("", description="When the stable revision took all traffic.")
     handled: dict[str, Annotated[str, Field(max_length=256)]] | None = Field(

@@ -1,0 +1,215 @@
+"""From polled counters to a finding: feeds the judge, measures shares, keeps both in the rollout's evidence.
+
+Everything it remembers goes into `status.rollout.evidence`, so evidence counts only once that status was written.
+It must never decide what follows a finding: that is `rollout.py`. Used by `plan/inferenceservice.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fairlead.api.inferenceservice import InferenceServiceSpec, InferenceServiceStatus, RevisionStatus
+from fairlead.contract.jobs import ArmReport
+
+from .judge import (
+    ArmCounts,
+    ArmLedger,
+    ArmReading,
+    Decision,
+    JudgeState,
+    Limits,
+    PodCounts,
+    SignalVerdict,
+    Verdict,
+    observe,
+    start_step,
+    verdict,
+)
+from .revision import threshold_of
+from .serving_pods import is_ready, pods_of
+from .sizes import BAKING, active_state
+from .traffic import BASELINE, CANARY, PREVIOUS, STABLE
+from .types import Obj
+
+MEASURED_FROM = 2000  # requests in a step before measured shares are held against requested ones
+Counters = Mapping[str, "ArmReport | str"]  # pod uid -> its counts, or why they could not be read
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a rollout remembers of its arms; `served`: requests by role since the present shares were programmed."""
+
+    judge: JudgeState = field(default_factory=JudgeState)
+    stable_pods: ArmLedger = field(default_factory=ArmLedger)
+    served: Mapping[str, int] = field(default_factory=dict)
+    measuring: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON for the status."""
+        return {
+            "judge": self.judge.to_dict(),
+            "stablePods": self.stable_pods.to_list(),
+            "served": dict(self.served),
+            "measuring": self.measuring,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any] | None) -> Evidence:
+        """The inverse of `to_dict`; nothing is an empty evidence."""
+        if not data:
+            return cls()
+        judge = JudgeState.from_dict(data.get("judge") or {})
+        pods = ArmLedger.from_list(data.get("stablePods") or ())
+        return cls(judge, pods, dict(data.get("served") or {}), bool(data.get("measuring")))
+
+    def in_new_step(self) -> Evidence:
+        """With nothing for PASS and no requests yet, for a new weight."""
+        return Evidence(start_step(self.judge), self.stable_pods)
+
+    def in_bake(self) -> Evidence:
+        """With the previous revision's own pods as the baseline: what they served so far is their zero."""
+        judge = replace(start_step(self.judge), baseline_pods=self.stable_pods)
+        return Evidence(judge)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What this look found: the judge's verdict, measured shares by role, and pods that did not answer."""
+
+    verdict: Verdict
+    shares: Mapping[str, float] = field(default_factory=dict)
+    requests: int = 0  # in the present step, all arms
+    silent: str = ""
+
+    @property
+    def decision(self) -> Decision:
+        """The judge's decision."""
+        return self.verdict.decision
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One poll of one arm; `factor` stands for pods beyond the first 20, which are not asked."""
+
+    reading: ArmReading
+    factor: float
+    silent: str
+
+
+def limits_of(status: InferenceServiceStatus, spec: InferenceServiceSpec) -> Limits:
+    """Return the judge's limits; latency only where both arms count slow requests by the same threshold."""
+    judge = spec.rollout.judge
+    baking = active_state(status.rollout) == BAKING
+    arms = (status.stable, status.previous) if baking else (status.canary, status.baseline)
+    comparable = threshold_of(arms[0]) == threshold_of(arms[1]) and threshold_of(arms[0]) is not None
+    return Limits(
+        confidence_percent=judge.confidence_percent,
+        error_points=judge.error_rate.max_increase_points,
+        latency_points=judge.latency.max_increase_points if judge.latency and comparable else None,
+        incident_max_error_percent=judge.incident.max_error_percent,
+    )
+
+
+def judged_arms(status: InferenceServiceStatus) -> dict[str, RevisionStatus]:
+    """Return the arms whose counters are read, by role; the first two are what the judge compares."""
+    if active_state(status.rollout) == BAKING:
+        roles = {STABLE: status.stable, PREVIOUS: status.previous}
+    else:
+        roles = {CANARY: status.canary, BASELINE: status.baseline, STABLE: status.stable}
+    return {role: arm for role, arm in roles.items() if arm is not None}
+
+
+def analyse(
+    status: InferenceServiceStatus,
+    spec: InferenceServiceSpec,
+    pods: Sequence[Obj],
+    counters: Counters,
+    *,
+    programmed: bool,
+) -> tuple[Evidence, Finding]:
+    """Return the evidence after this look and what it says.
+
+    `programmed`: the gateway has accepted exactly the requested weights, so shares may be measured from now on.
+    """
+    rollout = status.rollout
+    assert rollout is not None
+    before = Evidence.from_dict(rollout.evidence)
+    looks = {role: _look(pods_of(pods, arm), counters) for role, arm in judged_arms(status).items()}
+    first, second = (STABLE, PREVIOUS) if active_state(rollout) == BAKING else (CANARY, BASELINE)
+    judge, limits = before.judge, limits_of(status, spec)
+    ledgers = {first: judge.canary_pods, second: judge.baseline_pods}
+    if first == CANARY:
+        ledgers[STABLE] = before.stable_pods
+    nothing = _Look(ArmReading(), 1.0, "")
+    taken = {role: ledger.take(looks.get(role, nothing).reading) for role, ledger in ledgers.items()}
+    judge = replace(judge, canary_pods=taken[first][0], baseline_pods=taken[second][0])
+    judge = observe(judge, limits, taken[first][1], taken[second][1])
+    served = _served(before, {role: counts for role, (_, counts) in taken.items()}, looks, programmed)
+    stable_pods = taken[STABLE][0] if first == CANARY else before.stable_pods
+    after = Evidence(judge, stable_pods, served, programmed)
+    last = not any(step > rollout.weight for step in spec.rollout.steps_percent)
+    found = verdict(judge, limits, last_step=last)
+    silent = next((looks[role].silent for role in (first, second) if role in looks and looks[role].silent), "")
+    total = sum(served.values())
+    shares = {role: 100 * count / total for role, count in served.items()} if total else {}
+    return after, Finding(found, shares, total, silent)
+
+
+def _look(pods: Sequence[Obj], counters: Counters) -> _Look:
+    answered, silent = [], ""
+    for pod in pods:
+        uid = str(pod["metadata"]["uid"])
+        report = counters.get(uid)
+        if isinstance(report, ArmReport):
+            counts = ArmCounts(report.requests, report.failed, report.slow)
+            answered.append(PodCounts(uid, report.start_id, counts))
+        elif report is not None and is_ready(pod):
+            silent = silent or f"the counters of pod {pod['metadata']['name']} cannot be read: {report}"
+    ready = sum(is_ready(pod) for pod in pods)
+    factor = max(1.0, ready / len(answered)) if answered else 1.0
+    return _Look(ArmReading(tuple(answered), frozenset(str(p["metadata"]["uid"]) for p in pods)), factor, silent)
+
+
+def _served(
+    before: Evidence, new: Mapping[str, ArmCounts], looks: Mapping[str, _Look], programmed: bool
+) -> dict[str, int]:
+    """Count requests by role, from the first look after the shares were programmed."""
+    if not (programmed and before.measuring):
+        return {}
+    return {
+        role: before.served.get(role, 0) + round(counts.requests * (looks[role].factor if role in looks else 1.0))
+        for role, counts in new.items()
+    }
+
+
+def is_measured(finding: Finding, weight: int) -> bool:
+    """Say whether the canary's measured share fits its weight: within three binomial standard errors.
+
+    Under 2,000 requests nothing can be said, and nothing is held against it.
+    """
+    if finding.requests < MEASURED_FROM:
+        return True
+    share = weight / 100
+    return abs(finding.shares.get(CANARY, 0.0) / 100 - share) <= 3 * math.sqrt(share * (1 - share) / finding.requests)
+
+
+def describe_signal(found: SignalVerdict) -> dict[str, Any]:
+    """Return one signal for `status.rollout.signals`: rates in percent, e-values as natural logs."""
+    described = {
+        "name": found.name,
+        "required": found.required,
+        "limitPoints": round(found.limit_points, 4),
+        "canaryPercent": round(100 * found.canary_rate, 3),
+        "baselinePercent": round(100 * found.baseline_rate, 3),
+        "canaryRequests": found.canary_requests,
+        "baselineRequests": found.baseline_requests,
+        "failLogE": round(found.fail_log_e, 3),
+        "failAt": round(found.fail_log_threshold, 3),
+        "passLogE": round(found.pass_log_e, 3),
+        "passAt": round(found.pass_log_threshold, 3),
+    }
+    needed = found.requests_needed
+    return described if needed is None else {**described, "requestsNeeded": needed}

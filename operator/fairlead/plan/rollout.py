@@ -1,0 +1,244 @@
+"""The states of a rollout and how one leads to the next; one transition at a time, from what is.
+
+| state | what holds | next |
+|---|---|---|
+| (none) | the stable revision has all traffic | Preparing, when another revision should serve |
+| Preparing | canary and baseline start, without traffic | Step; none for a first or returning one; RollingBack |
+| Step | the canary has its weight, the judge looks on | the next Step; Promoting on PASS; Held; RollingBack |
+| Promoting | the canary grows to carry all traffic | Baking; RollingBack |
+| Baking | the new revision is stable, the previous one keeps a share | none; Held; RollingBack |
+| Held | as the state it came from, but nothing advances | that state; RollingBack |
+| RollingBack | the refused or superseded revision has no weight | none, once traffic has left it |
+
+It must never leave two canaries, never promote without PASS, and never count a hold as evidence.
+Used by `plan/inferenceservice.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairlead.api.conditions import format_time
+from fairlead.api.inferenceservice import InferenceServiceSpec, InferenceServiceStatus, RevisionStatus, RolloutStatus
+from fairlead.contract.base import duration_s
+
+from . import endings
+from .analysis import Evidence, Finding, is_measured
+from .judge import Decision
+from .revision import baseline_of
+from .sizes import (
+    BAKING,
+    CANARY,
+    FIRST,
+    HELD,
+    PREPARING,
+    PROMOTING,
+    RETURN,
+    ROLLING_BACK,
+    STEP,
+    active_state,
+    is_sized,
+    wanted_sizes,
+)
+from .stops import INCONCLUSIVE, SUSPENDED, Hold, Seen, ending_now, hold_now
+
+DRAIN_S = 10.0  # after weight 0, until pods go: connections that were open finish, counters are read once more
+DRAIN_AT_MOST_S = 60.0  # a gateway that does not program weight 0 keeps pods no longer than this
+RESCUE_S = 60.0  # nothing of the stable revision is ready for so long: a ready canary takes over without analysis
+
+
+def advance(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
+    """Return the status after at most one transition."""
+    state = active_state(status.rollout)
+    if state == "":
+        return _idle(status, seen)
+    if state == ROLLING_BACK:
+        return _rolling_back(status, seen)
+    ending = ending_now(status, seen, state)
+    if ending is not None:
+        return endings.give_up(status, seen.now, ending)
+    hold = hold_now(status, seen, state)
+    if hold is not None:
+        return _held(status, seen, state, hold)
+    status = _resumed(status, seen, state)
+    return {PREPARING: _preparing, STEP: _step, PROMOTING: _promoting, BAKING: _baking}[state](status, seen)
+
+
+def change(status: InferenceServiceStatus, **fields: Any) -> InferenceServiceStatus:
+    """Return the status with other fields of its rollout."""
+    assert status.rollout is not None
+    return status.model_copy(update={"rollout": status.rollout.model_copy(update=fields)})
+
+
+def _enter(status: InferenceServiceStatus, seen: Seen, state: str, **fields: Any) -> InferenceServiceStatus:
+    return change(status, state=state, state_since=format_time(seen.now), resume="", held_for="", **fields)
+
+
+# --- none ---
+
+
+def _idle(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
+    if seen.give_back and status.stable and status.previous:
+        rejected = endings.refuse_stable(status, seen.now)
+        return _begin(rejected, seen, status.previous, RETURN)
+    target, stable = seen.target, status.stable
+    if seen.spec.suspend or target is None or (stable and target.content == stable.content):
+        return status
+    if is_inconclusive(status, target, seen.generation) and not seen.retry:
+        return status
+    if stable is None:
+        return _begin(status, seen, target, FIRST)
+    returns = status.previous is not None and status.previous.content == target.content
+    return _begin(status, seen, target, RETURN if returns else CANARY)
+
+
+def is_inconclusive(status: InferenceServiceStatus, target: RevisionStatus, generation: int) -> bool:
+    """Say whether this content was tried under this spec and ended without a verdict."""
+    open_ = status.inconclusive
+    return open_ is not None and open_.content == target.content and open_.generation == generation
+
+
+def _begin(status: InferenceServiceStatus, seen: Seen, canary: RevisionStatus, kind: str) -> InferenceServiceStatus:
+    now = format_time(seen.now)
+    size = max(seen.arm(status.stable).ready, seen.spec.scaling.min_replicas if kind != CANARY else 1)
+    rollout = RolloutStatus(
+        state=PREPARING,
+        kind=kind,
+        next_weight=seen.spec.rollout.steps_percent[0] if kind == CANARY else 100,
+        size=size,
+        started_at=now,
+        state_since=now,
+        generation=seen.generation,
+    )
+    baseline = baseline_of(status.stable, canary, now) if kind == CANARY and status.stable else None
+    update = {"rollout": rollout, "canary": canary, "baseline": baseline, "inconclusive": None}
+    return status.model_copy(update=update)
+
+
+# --- holds ---
+
+
+def _held(status: InferenceServiceStatus, seen: Seen, state: str, hold: Hold) -> InferenceServiceStatus:
+    rollout = status.rollout
+    assert rollout is not None
+    if rollout.state == HELD and rollout.held_for == hold.reason:
+        return change(status, message=hold.message)
+    status = _resumed(status, seen, state)
+    fields = {"state": HELD, "resume": state, "held_for": hold.reason, "message": hold.message}
+    return change(status, **fields, state_since=format_time(seen.now))
+
+
+def _resumed(status: InferenceServiceStatus, seen: Seen, state: str) -> InferenceServiceStatus:
+    rollout = status.rollout
+    assert rollout is not None
+    if seen.retry and rollout.held_for == INCONCLUSIVE:
+        status = change(status, started_at=format_time(seen.now), paused_s=0)
+    if rollout.state != HELD:
+        return status
+    paused = rollout.paused_s
+    if rollout.held_for == SUSPENDED:
+        paused += int(seen.since(rollout.state_since))
+    return _enter(status, seen, state, message="", paused_s=paused)
+
+
+# --- forward ---
+
+
+def _preparing(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
+    rollout = status.rollout
+    assert rollout is not None
+    if rollout.kind != CANARY:
+        ready = seen.arm(status.canary).ready
+        enough = 1 if rollout.kind == FIRST else min(rollout.size, seen.spec.scaling.max_replicas)
+        return _promoted(status, seen) if ready >= enough else status
+    if is_sized(status, wanted_sizes(status, seen.spec, seen.arms), seen.arms):
+        return _to_step(status, seen, rollout.next_weight)
+    nothing_serves = seen.arm(status.stable).ready == 0 and seen.arm(status.baseline).ready == 0
+    waited = seen.since(rollout.started_at) >= RESCUE_S
+    if nothing_serves and waited and seen.arm(status.canary).ready > 0:
+        return _promoted(change(status, kind=FIRST), seen)
+    return status
+
+
+def _to_step(status: InferenceServiceStatus, seen: Seen, weight: int) -> InferenceServiceStatus:
+    rollout = status.rollout
+    assert rollout is not None
+    evidence = Evidence.from_dict(rollout.evidence).in_new_step().to_dict()
+    number = sum(step <= weight for step in seen.spec.rollout.steps_percent)
+    now = format_time(seen.now)
+    return _enter(status, seen, STEP, step=number, weight=weight, next_weight=weight, step_since=now, evidence=evidence)
+
+
+def next_step(spec: InferenceServiceSpec, weight: int) -> int | None:
+    """Return the share of the step after `weight`, or None at the last; steps may have been edited meanwhile."""
+    return next((step for step in spec.rollout.steps_percent if step > weight), None)
+
+
+def _step(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
+    rollout, finding = status.rollout, seen.finding
+    assert rollout is not None
+    following = next_step(seen.spec, rollout.weight)
+    if finding is None or not _had_its_share(status, seen, finding):
+        return status
+    if following is None:
+        if finding.decision is not Decision.PASS:
+            return status
+        return _enter(status, seen, PROMOTING, next_weight=100)
+    if rollout.next_weight != following:
+        return change(status, next_weight=following)
+    if is_sized(status, wanted_sizes(status, seen.spec, seen.arms), seen.arms):
+        return _to_step(status, seen, following)
+    return status
+
+
+def _had_its_share(status: InferenceServiceStatus, seen: Seen, finding: Finding) -> bool:
+    """Say whether the step had its requests, its time, and really the share that was asked for."""
+    rollout, rules = status.rollout, seen.spec.rollout.step
+    assert rollout is not None
+    if seen.since(rollout.step_since) < duration_s(rules.min_duration):
+        return False
+    if finding.verdict.step_canary < rules.min_requests:
+        return False
+    return seen.by_ratio or (seen.programmed is not None and is_measured(finding, rollout.weight))
+
+
+def _promoting(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
+    if is_sized(status, wanted_sizes(status, seen.spec, seen.arms), seen.arms):
+        return _promoted(status, seen)
+    return status
+
+
+def _promoted(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
+    """Make the canary the stable revision: traffic moves, no pod restarts."""
+    rollout, canary = status.rollout, status.canary
+    assert rollout is not None
+    assert canary is not None
+    gone = status.stable is not None and endings.is_refused(status, status.stable)
+    previous = None if gone else status.stable
+    now = format_time(seen.now)
+    moved = {"stable": canary, "canary": None, "previous": previous, "promoted_at": now}
+    status = status.model_copy(update=moved)
+    if rollout.kind != CANARY:
+        return endings.finish(status, seen.now)
+    evidence = Evidence.from_dict(rollout.evidence).in_bake().to_dict()
+    return _enter(status, seen, BAKING, step_since=now, evidence=evidence, next_weight=100)
+
+
+def _baking(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
+    rollout = status.rollout
+    assert rollout is not None
+    if status.baseline is not None and seen.since(rollout.step_since) >= DRAIN_S:
+        status = status.model_copy(update={"baseline": None})
+    baked = seen.since(rollout.step_since) - rollout.paused_s >= duration_s(seen.spec.rollout.bake.duration)
+    return endings.finish(status, seen.now) if baked else status
+
+
+def _rolling_back(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
+    rollout = status.rollout
+    assert rollout is not None
+    since = seen.since(rollout.state_since)
+    refused = [arm.name for arm in (status.canary, status.baseline) if arm]
+    carried = seen.programmed is not None and any(seen.programmed.get(name, 0) > 0 for name in refused)
+    if status.stable is not None and (since < DRAIN_S or (carried and since < DRAIN_AT_MOST_S)):
+        return status
+    return status.model_copy(update={"rollout": None, "canary": None, "baseline": None})

@@ -1,0 +1,150 @@
+"""The children that a service should have now, as actions: route first, so a refused arm loses its traffic at once.
+
+It must never decide who serves or how much: it gets states, sizes and shares. Pods go only after no route sends them
+anything. Used by `plan/inferenceservice.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from fairlead.api import names
+from fairlead.api.inferenceservice import InferenceService, InferenceServiceStatus, RevisionStatus
+from fairlead.contract.base import short
+
+from .children import Owner
+from .revision import (
+    LABEL_ARM,
+    build_autoscaler,
+    build_budget,
+    build_deployment,
+    build_service,
+    service_selector,
+)
+from .route import HOSTNAME_CONFLICT, RouteFacts, build_route
+from .sizes import Size
+from .traffic import Share
+from .types import Action, Apply, Create, Delete, Obj, Scale
+
+
+@dataclass(frozen=True)
+class Children:
+    """What is there: objects that the service owns, by name."""
+
+    deployments: Mapping[str, Obj]
+    services: Mapping[str, Obj]
+    autoscalers: Mapping[str, Obj]
+    budgets: Mapping[str, Obj]
+    routes: Mapping[str, Obj]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What should be: who serves, how many pods, which shares."""
+
+    service: InferenceService
+    owner: Owner
+    status: InferenceServiceStatus
+    sizes: Mapping[str, Size]
+    shares: Sequence[Share]
+    route: RouteFacts
+    gateway_api_present: bool
+    pull_policy: str
+
+    @property
+    def arms(self) -> dict[str, RevisionStatus]:
+        """Every revision that is part of the service now, by name; a role may share a Deployment with another."""
+        status = self.status
+        known = (status.previous, status.baseline, status.canary, status.stable)
+        return {arm.name: arm for arm in known if arm is not None}
+
+
+def plan_children(there: Children, wanted: Wanted) -> tuple[Action, ...]:
+    """Return the actions that make the children as they should be, in the order that is safe."""
+    return (
+        *_routes(there, wanted),
+        *_front(there, wanted),
+        *(action for arm in wanted.arms.values() for action in _arm(there, wanted, arm)),
+        *_leftovers(there, wanted),
+    )
+
+
+def _routes(there: Children, wanted: Wanted) -> Iterator[Action]:
+    if not wanted.gateway_api_present:
+        return
+    conflict = wanted.route.problem is not None and wanted.route.problem.reason == HOSTNAME_CONFLICT
+    asked = wanted.service.spec.traffic.gateway is not None and bool(wanted.shares) and not conflict
+    for name, observed in there.routes.items():
+        if not asked or name != wanted.owner.name:
+            yield Delete(observed)
+    if asked:
+        body = build_route(wanted.owner, wanted.service, wanted.shares)
+        yield Apply(body, there.routes.get(wanted.owner.name), guarded=True)
+
+
+def control_name(service: str) -> str:
+    """Return the name of the Service for feedback and counters; never on a public route."""
+    return names.child_name(service, "control")
+
+
+def _front(there: Children, wanted: Wanted) -> Iterator[Action]:
+    """With a gateway the Service `<name>` is the stable revision; without one it is all pods, in their ratio."""
+    owner, stable = wanted.owner, wanted.status.stable
+    everyone = service_selector(owner)
+    selector = everyone
+    if stable is not None and wanted.service.spec.traffic.gateway is not None:
+        selector = {**everyone, names.LABEL_REVISION: short(stable.revision)}
+    yield Apply(build_service(owner, owner.name, selector), there.services.get(owner.name))
+    control = control_name(owner.name)
+    yield Apply(build_service(owner, control, everyone, control=True), there.services.get(control))
+    yield Apply(build_budget(owner), there.budgets.get(owner.name))
+
+
+def _arm(there: Children, wanted: Wanted, arm: RevisionStatus) -> Iterator[Action]:
+    deployment, size = there.deployments.get(arm.name), wanted.sizes.get(arm.name)
+    if deployment is None:
+        if size is not None and size.minimum > 0:
+            yield Apply(_arm_service(wanted, arm), there.services.get(arm.name))
+            yield Create(build_deployment(wanted.owner, arm, size.minimum, wanted.pull_policy))
+            yield from _autoscaler(there, wanted, arm, size)
+        return
+    yield Apply(_arm_service(wanted, arm), there.services.get(arm.name))
+    if size is None:  # rolling back: as it is, until it goes
+        return
+    yield from _autoscaler(there, wanted, arm, size)
+    yield from _scale(deployment, wanted, arm, size)
+
+
+def _arm_service(wanted: Wanted, arm: RevisionStatus) -> Obj:
+    selector = {**service_selector(wanted.owner), LABEL_ARM: arm.name}
+    return build_service(wanted.owner, arm.name, selector)
+
+
+def _autoscaler(there: Children, wanted: Wanted, arm: RevisionStatus, size: Size) -> Iterator[Action]:
+    observed = there.autoscalers.get(arm.name)
+    if not size.exact:
+        scaling = wanted.service.spec.scaling
+        yield Apply(build_autoscaler(wanted.owner, arm, scaling, size.minimum), observed)
+    elif observed is not None:
+        yield Delete(observed)
+
+
+def _scale(deployment: Obj, wanted: Wanted, arm: RevisionStatus, size: Size) -> Iterator[Action]:
+    """An autoscaler would reach its minimum too, but only at its next look, up to 15 s later."""
+    replicas = int((deployment.get("spec") or {}).get("replicas", 1))
+    still_sent_to = wanted.route.carried.get(arm.name, 0) > 0
+    if size.exact and replicas != size.minimum and not (size.minimum == 0 and still_sent_to):
+        yield Scale(deployment, size.minimum)
+    if not size.exact and replicas < size.minimum:
+        yield Scale(deployment, size.minimum)
+
+
+def _leftovers(there: Children, wanted: Wanted) -> Iterator[Action]:
+    """Delete what belongs to no revision of the service any more, once no route sends requests there."""
+    front = {wanted.owner.name, control_name(wanted.owner.name)}
+    for observed_by_name in (there.autoscalers, there.deployments, there.services):
+        for name, observed in observed_by_name.items():
+            known = name in wanted.arms or (name in front and observed_by_name is there.services)
+            if not known and wanted.route.carried.get(name, 0) == 0:
+                yield Delete(observed)

@@ -1,0 +1,198 @@
+"""What the pods of one arm say: how many are ready, what keeps them from it, and facts that need no statistics.
+
+It must never decide what follows: that is `rollout.py`. Used by `plan/inferenceservice.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fairlead.api.conditions import parse_time
+from fairlead.api.inferenceservice import RevisionStatus
+from fairlead.contract import env
+from fairlead.contract.jobs import ErrorInfo
+
+from .children import MAIN
+from .jobs import (
+    IMAGE_PULL_FAILED,
+    OUT_OF_MEMORY,
+    STORE_SECRET_MISSING,
+    STORE_UNREACHABLE,
+    UNSCHEDULABLE,
+    parse_summary,
+)
+from .revision import LABEL_ARM
+from .types import Obj
+
+CANARY_CRASHED = "CanaryCrashed"
+CANARY_UNAVAILABLE = "CanaryUnavailable"
+CANARY_NOT_READY = "CanaryNotReady"
+DIGEST_MISMATCH = "DigestMismatch"
+
+CRASHES = 2  # container restarts that make a crash; one may be bad luck
+_PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+_CONFIG = "CreateContainerConfigError"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fact that fails a revision at once; `of_bytes` when the model itself is at fault, in any predictor."""
+
+    reason: str
+    message: str
+    of_bytes: bool = False
+
+
+@dataclass(frozen=True)
+class Hindrance:
+    """What keeps pods from becoming ready, though nothing says that the revision is at fault."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ArmFacts:
+    """One arm as its Deployment and pods say it."""
+
+    exists: bool = False
+    replicas: int = 0  # asked for
+    ready: int = 0
+    fault: Fault | None = None
+    hindrance: Hindrance | None = None
+
+
+def pods_of(pods: Sequence[Obj], revision: RevisionStatus) -> list[Obj]:
+    """Return the pods of one arm, by their label."""
+    return [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(LABEL_ARM) == revision.name]
+
+
+def is_ready(pod: Obj) -> bool:
+    """Say whether a pod takes requests: ready and not going away."""
+    return _condition(pod, "Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+
+def arm_facts(deployment: Obj | None, pods: Sequence[Obj], served_since: datetime | None) -> ArmFacts:
+    """Return what an arm's Deployment and pods say; `served_since` is when the arm got its present share, if any."""
+    present = [pod for pod in pods if not _leaving(pod)]
+    ready = sum(is_ready(pod) for pod in present)
+    return ArmFacts(
+        exists=deployment is not None,
+        replicas=int(((deployment or {}).get("spec") or {}).get("replicas", 0)),
+        ready=ready,
+        fault=_first(_fault(pod) for pod in present) or _crashes(present) or _unavailable(present, ready, served_since),
+        hindrance=_first(_hindrance(pod) for pod in present if not is_ready(pod)),
+    )
+
+
+def _first(found: Any) -> Any:
+    return next((entry for entry in found if entry is not None), None)
+
+
+def _leaving(pod: Obj) -> bool:
+    """A pod that the cluster takes away proves nothing about its revision."""
+    evicted = (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
+    return "deletionTimestamp" in pod["metadata"] or evicted or _condition(pod, "DisruptionTarget") == "True"
+
+
+def _condition(pod: Obj, type_: str) -> str:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return next((str(c.get("status")) for c in conditions if c.get("type") == type_), "")
+
+
+def _main(pod: Obj) -> Mapping[str, Any]:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return next((status for status in statuses if status.get("name") == MAIN), {})
+
+
+def _ended(pod: Obj) -> Mapping[str, Any]:
+    """Return how the main container ended last, or nothing."""
+    status = _main(pod)
+    for state in (status.get("state") or {}, status.get("lastState") or {}):
+        if state.get("terminated"):
+            return dict(state["terminated"])
+    return {}
+
+
+def _info(ended: Mapping[str, Any]) -> ErrorInfo | None:
+    summary = parse_summary(str(ended.get("message") or ""))
+    return summary if isinstance(summary, ErrorInfo) else None
+
+
+def _fault(pod: Obj) -> Fault | None:
+    ended = _ended(pod)
+    if ended.get("reason") == "OOMKilled":
+        limit = _memory_limit(pod)
+        return Fault(
+            OUT_OF_MEMORY,
+            f"Pod {pod['metadata']['name']} ran out of memory; its limit is {limit}. "
+            "Raise predictor.resources.limits.memory.",
+        )
+    if ended.get("exitCode") == env.EXIT_BAD_INPUT:
+        info = _info(ended)
+        if info is not None:
+            return Fault(info.reason, info.message, of_bytes=True)
+    return None
+
+
+def _memory_limit(pod: Obj) -> str:
+    containers = (pod.get("spec") or {}).get("containers") or ()
+    main: Mapping[str, Any] = next((c for c in containers if c.get("name") == MAIN), {})
+    return str(((main.get("resources") or {}).get("limits") or {}).get("memory", "not set"))
+
+
+def _crashes(pods: Sequence[Obj]) -> Fault | None:
+    """A second restart within the arm; the store's failures (exit code 20) are not the revision's."""
+    crashed = [pod for pod in pods if _ended(pod) and _ended(pod).get("exitCode") != env.EXIT_STORE]
+    restarts = sum(int(_main(pod).get("restartCount", 0)) for pod in crashed)
+    if restarts < CRASHES:
+        return None
+    ended = _ended(crashed[-1])
+    lines = [line for line in str(ended.get("message") or "").splitlines() if line.strip()]
+    last = f" Its last line: {lines[-1][:300]}" if lines else ""
+    return Fault(
+        CANARY_CRASHED,
+        f"Its server crashed {restarts} times, the last time with exit code {ended.get('exitCode')}.{last}",
+    )
+
+
+def _unavailable(pods: Sequence[Obj], ready: int, served_since: datetime | None) -> Fault | None:
+    """All readiness lost, by pods that had it: the present share began only when all of that time were ready."""
+    if served_since is None or ready:
+        return None
+    lost = [pod for pod in pods if parse_time(pod["metadata"]["creationTimestamp"]) < served_since]
+    if not lost:
+        return None
+    return Fault(CANARY_UNAVAILABLE, f"None of its pods is ready any more (pod {lost[0]['metadata']['name']} was).")
+
+
+def _hindrance(pod: Obj) -> Hindrance | None:
+    name = pod["metadata"]["name"]
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition.get("reason") == "Unschedulable" and condition.get("status") == "False":
+            return Hindrance(UNSCHEDULABLE, f"No node takes pod {name}: {condition.get('message', '')}")
+    waiting = (_main(pod).get("state") or {}).get("waiting") or {}
+    reason, message = str(waiting.get("reason", "")), str(waiting.get("message") or "")
+    if reason in _PULL:
+        return Hindrance(IMAGE_PULL_FAILED, f"The image cannot be pulled: {message or reason}")
+    if reason == _CONFIG:
+        return Hindrance(STORE_SECRET_MISSING, _missing_secret(message))
+    ended = _ended(pod)
+    if ended.get("exitCode") == env.EXIT_STORE:
+        info = _info(ended)
+        return Hindrance(info.reason, info.message) if info else Hindrance(STORE_UNREACHABLE, _UNREACHABLE)
+    return None
+
+
+_UNREACHABLE = "The object store cannot be reached; the server tries again by itself."
+
+
+def _missing_secret(message: str) -> str:
+    required = ", ".join(key for key, needed in env.STORE_ENV.values() if needed)
+    return (
+        f"The pods cannot start: {message[:300]}. The Secret {env.STORE_SECRET} in this namespace "
+        f"needs the keys {required}; they start by themselves then."
+    )

@@ -1,0 +1,196 @@
+"""What stops a rollout: facts, verdicts, people and time that send it back, and what only holds it.
+
+It must never change a status: it says why, and `rollout.py` acts. Used by `rollout.py` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from fairlead.api.conditions import parse_time
+from fairlead.api.inferenceservice import InferenceServiceSpec, InferenceServiceStatus, RevisionStatus, RolloutStatus
+from fairlead.contract.base import duration_s
+
+from . import endings
+from .analysis import Finding
+from .endings import Ending
+from .judge import Decision
+from .route import RouteProblem
+from .serving_pods import ArmFacts
+from .sizes import BAKING, CANARY, FIRST, PREPARING, PROMOTING, RETURN, STEP
+
+SUSPENDED = "Suspended"
+SHARED_INCIDENT = "SharedIncident"
+SCRAPE_FAILED = "ScrapeFailed"
+BASELINE_NOT_READY = "BaselineNotReady"
+CANARY_REPLACED = "CanaryReplaced"
+INCONCLUSIVE = "Inconclusive"
+
+PREPARE_S = 600.0  # to become ready, unless the whole rollout has less: as a Deployment's progress deadline
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that transitions look at. `target`: the revision that should serve (None: the present one stays)."""
+
+    now: datetime
+    spec: InferenceServiceSpec
+    generation: int
+    target: RevisionStatus | None
+    arms: Mapping[str, ArmFacts]
+    problem: RouteProblem | None = None
+    programmed: Mapping[str, int] | None = None  # weights that the gateway accepted; None without a gateway or answer
+    finding: Finding | None = None
+    retry: bool = False
+    give_back: bool = False  # a person asks for the last good revision
+    by_ratio: bool = False
+
+    def arm(self, revision: RevisionStatus | None) -> ArmFacts:
+        """Return the facts of an arm; nothing is known of none."""
+        return self.arms.get(revision.name, ArmFacts()) if revision else ArmFacts()
+
+    def since(self, text: str) -> float:
+        """Return the seconds since a time of the status."""
+        return (self.now - parse_time(text)).total_seconds() if text else 0.0
+
+
+# --- ways out that every state has ---
+
+
+def ending_now(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending | None:
+    """Return why the rollout must go back now, strongest first: facts, the judge, a person, another target, time."""
+    found = (check(status, seen, state) for check in (_by_fault, _by_judge, _by_person, _by_target, _by_time))
+    return next((ending for ending in found if ending is not None), None)
+
+
+def _judged(status: InferenceServiceStatus, state: str) -> RevisionStatus:
+    judged = status.stable if state == BAKING else status.canary
+    assert judged is not None, f"a rollout in {state} has a revision that is judged"
+    return judged
+
+
+def _by_fault(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending | None:
+    fault = seen.arm(_judged(status, state)).fault
+    return endings.by_fault(fault) if fault else None
+
+
+def _by_judge(_status: InferenceServiceStatus, seen: Seen, _state: str) -> Ending | None:
+    failed = seen.finding is not None and seen.finding.decision is Decision.FAIL
+    return endings.by_judge(seen.finding.verdict) if failed and seen.finding else None
+
+
+def _by_person(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending | None:
+    back = status.previous if state == BAKING else status.stable
+    return endings.by_person() if seen.give_back and back is not None else None
+
+
+def _by_target(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending | None:
+    """A bake goes on when a third revision should serve, and back when the previous one should again."""
+    target = seen.target
+    if state == BAKING:
+        returns = status.previous is not None and target is not None and target.content == status.previous.content
+        return endings.superseded(target) if returns else None
+    if target is not None and target.content == _judged(status, state).content:
+        return None
+    return None if _is_asked_return(status) else endings.superseded(target)
+
+
+def _by_time(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending | None:
+    return None if seen.spec.suspend or state == BAKING else _overdue(status, seen, state)
+
+
+def _is_asked_return(status: InferenceServiceStatus) -> bool:
+    """A return that a person asked for does not depend on what the spec selects."""
+    return status.rollout is not None and status.rollout.kind == RETURN
+
+
+def _overdue(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending | None:
+    rollout = status.rollout
+    assert rollout is not None
+    deadline = duration_s(seen.spec.rollout.deadline)
+    canary = seen.arm(status.canary)
+    if state in (PREPARING, PROMOTING):
+        limit = min(deadline, PREPARE_S) if state == PREPARING else PREPARE_S
+        if seen.since(rollout.state_since) - _paused(rollout, state) < limit:
+            return None
+        first_waits = rollout.kind == FIRST and canary.hindrance is not None
+        return None if first_waits else endings.by_unreadiness(canary, seen.arm(status.baseline), limit)
+    if seen.since(rollout.started_at) - rollout.paused_s < deadline or seen.spec.rollout.on_inconclusive == "Hold":
+        return None
+    passed = seen.finding is not None and seen.finding.decision is Decision.PASS
+    return None if passed else endings.by_deadline(seen.spec.rollout.deadline, seen.finding)
+
+
+def _paused(rollout: RolloutStatus, state: str) -> int:
+    return rollout.paused_s if state == PREPARING else 0
+
+
+# --- holds ---
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why nothing advances, and in a sentence what ends it."""
+
+    reason: str
+    message: str
+
+
+def hold_now(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold | None:
+    """Return what keeps the rollout from advancing although nothing failed."""
+    checks = (_suspended, _unrouted, _replaced, _without_baseline, _incident, _silent, _undecided)
+    found = (check(status, seen, state) for check in checks)
+    return next((hold for hold in found if hold is not None), None)
+
+
+def _suspended(_status: InferenceServiceStatus, seen: Seen, _state: str) -> Hold | None:
+    message = "spec.suspend is true: shares stay as they are until it is false."
+    return Hold(SUSPENDED, message) if seen.spec.suspend else None
+
+
+def _unrouted(status: InferenceServiceStatus, seen: Seen, _state: str) -> Hold | None:
+    compared = status.rollout is not None and status.rollout.kind == CANARY
+    return Hold(seen.problem.reason, seen.problem.message) if seen.problem and compared else None
+
+
+def _replaced(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold | None:
+    message = "The cluster took the canary's pods away; it gets no traffic until new ones are ready."
+    gone = state in (STEP, PROMOTING) and seen.arm(status.canary).ready == 0
+    return Hold(CANARY_REPLACED, message) if gone else None
+
+
+def _without_baseline(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold | None:
+    message = "No pod of the baseline is ready, so nothing can be compared."
+    gone = state == STEP and status.baseline is not None and seen.arm(status.baseline).ready == 0
+    return Hold(BASELINE_NOT_READY, message) if gone else None
+
+
+def _incident(_status: InferenceServiceStatus, seen: Seen, _state: str) -> Hold | None:
+    finding = seen.finding
+    if finding is None or finding.decision is not Decision.SHARED_INCIDENT:
+        return None
+    return Hold(SHARED_INCIDENT, f"{_sentence(finding.verdict.reason)} It goes on once the incident is over.")
+
+
+def _silent(_status: InferenceServiceStatus, seen: Seen, _state: str) -> Hold | None:
+    if seen.finding is None or not seen.finding.silent:
+        return None
+    return Hold(SCRAPE_FAILED, f"{_sentence(seen.finding.silent)} Without counters there is no evidence.")
+
+
+def _undecided(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold | None:
+    rollout = status.rollout
+    assert rollout is not None
+    decided = seen.finding is not None and seen.finding.decision is Decision.PASS
+    overdue = seen.since(rollout.started_at) - rollout.paused_s >= duration_s(seen.spec.rollout.deadline)
+    if state != STEP or not overdue or decided or seen.retry:
+        return None
+    lacking = endings.lacking(seen.finding)
+    message = f"No verdict within {seen.spec.rollout.deadline}: {lacking}. It stays until it is decided or retried."
+    return Hold(INCONCLUSIVE, message)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."

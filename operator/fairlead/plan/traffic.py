@@ -1,0 +1,76 @@
+"""Who gets which share of the requests: requested, programmed by the gateway, and the route that says it.
+
+A revision without ready endpoints gets no weight in the same reconcile, because a gateway answers 503 for it and
+no arm counts that. It must never decide when a share changes: that is `rollout.py`. Used by `plan/inferenceservice.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fairlead.api.inferenceservice import InferenceServiceSpec, InferenceServiceStatus, RevisionStatus
+
+from .serving_pods import ArmFacts
+from .sizes import BAKING, PROMOTING, STEP, active_state, baseline_share
+
+STABLE, CANARY, BASELINE, PREVIOUS = "stable", "canary", "baseline", "previous"
+
+
+@dataclass(frozen=True)
+class Share:
+    """One arm's part of the requests, in percent."""
+
+    arm: RevisionStatus
+    role: str
+    percent: int
+
+
+def requested_shares(status: InferenceServiceStatus, spec: InferenceServiceSpec) -> tuple[Share, ...]:
+    """Return the shares that the state of the rollout asks for; they sum to 100, or there is no stable revision."""
+    stable, rollout = status.stable, status.rollout
+    if stable is None:
+        return ()
+    state = active_state(rollout)
+    others: list[Share] = []
+    if rollout is not None and state in (STEP, PROMOTING) and status.canary is not None:
+        others.append(Share(status.canary, CANARY, rollout.weight))
+        if status.baseline is not None:
+            others.append(Share(status.baseline, BASELINE, baseline_share(rollout.weight)))
+    if state == BAKING and status.previous is not None:
+        others.append(Share(status.previous, PREVIOUS, spec.rollout.bake.holdback_percent))
+    rest = 100 - sum(share.percent for share in others)
+    return (Share(stable, STABLE, rest), *others)
+
+
+def effective_shares(shares: Sequence[Share], arms: Mapping[str, ArmFacts]) -> tuple[Share, ...]:
+    """Return the shares with nothing for arms that have no ready pod; what they lose goes to the stable revision.
+
+    If the stable arm itself has none, its part goes to the baseline, which is the same revision.
+    """
+    ready = {share.role for share in shares if arms.get(share.arm.name, ArmFacts()).ready > 0}
+    if not shares or not ready:
+        return tuple(replace(share, percent=100 if share.role == STABLE else 0) for share in shares)
+    kept = {share.role: share.percent for share in shares if share.role in ready and share.role != STABLE}
+    heir = next((role for role in (STABLE, BASELINE) if role in ready), STABLE)
+    kept[heir] = kept.get(heir, 0) if heir != STABLE else 0
+    kept[heir] += 100 - sum(kept.values())
+    return tuple(replace(share, percent=kept.get(share.role, 0)) for share in shares)
+
+
+def ratio_shares(status: InferenceServiceStatus, arms: Mapping[str, ArmFacts]) -> tuple[Share, ...]:
+    """Return the shares that whole pods reach without a gateway: each ready pod gets as much as any other."""
+    roles = ((STABLE, status.stable), (CANARY, status.canary), (BASELINE, status.baseline), (PREVIOUS, status.previous))
+    known = [(role, arm) for role, arm in roles if arm is not None]
+    counted = [(role, arm, arms.get(arm.name, ArmFacts()).ready) for role, arm in known]
+    total = sum(count for _, _, count in counted)
+    if total == 0 or status.stable is None:
+        return ()
+    shares = [Share(arm, role, round(100 * count / total)) for role, arm, count in counted if count or role == STABLE]
+    off = 100 - sum(share.percent for share in shares)
+    return (replace(shares[0], percent=shares[0].percent + off), *shares[1:])
+
+
+def weight_of(shares: Sequence[Share], name: str) -> int:
+    """Return the percent of one arm by its name."""
+    return sum(share.percent for share in shares if share.arm.name == name)
