@@ -14,24 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kubernetes import client, config
+from hack.demo.cluster import CONTEXT, PLURALS, ROOT, Cluster, Obj, condition, is_ready
+from hack.demo.lake import ACCESS_KEY, BUCKET, ENDPOINT, INSIDE, SECRET_KEY
 from minio import Minio
 
-CONTEXT = "kind-fairlead"
-ROOT = Path(__file__).resolve().parents[2]
-ENDPOINT, INSIDE = "127.0.0.1:30900", "http://object-store.object-store.svc:8333"
-BUCKET, ACCESS_KEY, SECRET_KEY = "fairlead", "fairlead", "fairlead-dev-only"
 GATEWAY = "http://127.0.0.1:30080"
 SYSTEM = "fairlead-system"
 POLL_S = 0.3
-PLURALS = {
-    "Dataset": "datasets",
-    "TrainingRun": "trainingruns",
-    "ModelVersion": "modelversions",
-    "InferenceService": "inferenceservices",
-    "DriftMonitor": "driftmonitors",
-}
-Obj = dict[str, Any]
 
 
 def kubectl(*words: str, given: str | None = None, check: bool = True) -> str:
@@ -72,10 +61,13 @@ class Team:
 
     namespace: str
     secret_key: str = SECRET_KEY
-    objects: client.CustomObjectsApi = field(default_factory=lambda: _objects_api())
+    cluster: Cluster = field(init=False)
     store: Minio = field(
         default_factory=lambda: Minio(ENDPOINT, access_key=ACCESS_KEY, secret_key=SECRET_KEY, secure=False)
     )
+
+    def __post_init__(self) -> None:
+        self.cluster = Cluster(self.namespace)
 
     @classmethod
     def create(cls, test_name: str) -> Team:
@@ -128,17 +120,11 @@ class Team:
 
     def get(self, kind: str, name: str) -> Obj | None:
         """Return one of Fairlead's objects, or None."""
-        try:
-            found: Obj = self.objects.get_namespaced_custom_object(*self._path(kind), name)
-        except client.ApiException as error:
-            if error.status == 404:
-                return None
-            raise
-        return found
+        return self.cluster.get(kind, name)
 
     def patch(self, kind: str, name: str, change: Mapping[str, Any]) -> None:
         """Merge a change into an object."""
-        self.objects.patch_namespaced_custom_object(*self._path(kind), name, dict(change))
+        self.cluster.patch(kind, name, change)
 
     def remove(self, kind: str, name: str) -> None:
         """Delete an object and wait until it is gone."""
@@ -146,8 +132,7 @@ class Team:
 
     def all_objects(self) -> list[Obj]:
         """Return all of Fairlead's objects of the namespace."""
-        lists = [self.objects.list_namespaced_custom_object(*self._path(kind)) for kind in PLURALS]
-        return [item for each in lists for item in each["items"]]
+        return [item for kind in PLURALS for item in self.cluster.list(kind)]
 
     def until(self, kind: str, name: str, holds: Callable[[Obj], Any], timeout_s: float = 60) -> Obj:
         """Return the object once `holds` is true of it; fail with what it says instead."""
@@ -170,26 +155,12 @@ class Team:
 
     def until_says(self, kind: str, name: str, reason: str, timeout_s: float = 60) -> str:
         """Return Ready's message once its reason is this one."""
-        obj = self.until(kind, name, lambda o: condition(o, "Ready").get("reason") == reason, timeout_s)
+        obj = self.until(kind, name, lambda o: condition(o, "Ready")["reason"] == reason, timeout_s)
         return str(condition(obj, "Ready")["message"])
 
     def delete(self) -> None:
         """Remove the namespace, without waiting for its end."""
         kubectl("delete", "namespace", self.namespace, "--wait=false")
-
-    def _path(self, kind: str) -> tuple[str, str, str, str]:
-        return "fairlead.dev", "v1alpha1", self.namespace, PLURALS[kind]
-
-
-def _objects_api() -> client.CustomObjectsApi:
-    config.load_kube_config(context=CONTEXT)
-    return client.CustomObjectsApi()
-
-
-def condition(obj: Obj | None, type_: str) -> Obj:
-    """Return a condition, or an empty one."""
-    conditions = ((obj or {}).get("status") or {}).get("conditions") or ()
-    return next((each for each in conditions if each["type"] == type_), {})
 
 
 def is_true(obj: Obj, type_: str) -> bool:
@@ -197,15 +168,10 @@ def is_true(obj: Obj, type_: str) -> bool:
     return bool(condition(obj, type_).get("status") == "True")
 
 
-def is_ready(obj: Obj) -> bool:
-    """Whether Ready is True for the newest spec."""
-    return is_true(obj, "Ready") and condition(obj, "Ready")["observedGeneration"] == obj["metadata"]["generation"]
-
-
 def said(obj: Obj | None) -> str:
     """Return what Ready says, for messages."""
     ready = condition(obj, "Ready")
-    return f"{ready.get('reason')}: {ready.get('message')}" if obj else "it does not exist"
+    return f"{ready['reason']}: {ready['message']}" if obj else "it does not exist"
 
 
 def manifest(kind: str, name: str, spec: Mapping[str, Any]) -> Obj:
