@@ -1,0 +1,300 @@
+"""What was asked and answered, kept for drift and retraining: sampled and put into a bounded ring on the hot path.
+
+`Capture` is one worker's ring; `Feedback` is what turned out to be true. Both are emptied by `flush`'s thread, which
+turns them into Arrow batches. When the ring is full they drop and count; they never wait and never write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from fairlead.contract import keys
+from fairlead.contract.base import canonical_json
+from fairlead.contract.jobs import ServeInput
+from fairlead.contract.training import Task
+from fairlead_runtime.signature import FLOAT, Input, Signature
+
+from .columns import Column, Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # imported where it is used: it would double the time to the first answer
+
+MAX_VALUES = 1_000_000  # that a ring holds: about 32 MB of Python numbers
+_HOUR_NS = 3_600_000_000_000
+_CHUNK_ROWS = 2_000  # turned into Arrow at a time, so that the answering thread gets its turn
+
+Record = tuple[str, int, Any, Any]  # id, Unix time in ns, what came in, what went out
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one hour on their way to one folder of the store."""
+
+    folder: str
+    batch: pa.RecordBatch
+
+
+class Ring:
+    """A bounded queue of rows between one writer and one reader."""
+
+    def __init__(self, rows: int, lost: Callable[[int], None], full_enough: Callable[[], None]) -> None:
+        self._records: deque[Record] = deque()
+        self._limit = rows
+        self._added = 0
+        self._taken = 0  # written by the reader alone, so neither count needs a lock
+        self._lost = lost
+        self._full_enough = full_enough
+
+    def add(self, record: Record, rows: int) -> bool:
+        """Take a record, or drop and count it."""
+        held = self._added - self._taken
+        if held + rows > self._limit:
+            self._lost(rows)
+            return False
+        self._records.append(record)
+        self._added += rows
+        if held < _CHUNK_ROWS <= held + rows:
+            self._full_enough()
+        return True
+
+    def take(self, rows_of: Callable[[Record], int]) -> list[Record]:
+        """Return the oldest records, about a chunk of rows; empty when there are none."""
+        taken: list[Record] = []
+        rows = 0
+        while self._records and rows < _CHUNK_ROWS:
+            taken.append(self._records.popleft())
+            rows += rows_of(taken[-1])
+        self._taken += rows
+        return taken
+
+
+class Capture:
+    """One worker's captured requests."""
+
+    def __init__(
+        self, document: ServeInput, signature: Signature, count: Callable[[str, int], None], salt: bytes
+    ) -> None:
+        self._percent = document.capture.percent
+        self._due = 0
+        self._count = count
+        self._layout = CaptureLayout(document, signature, salt)
+        self.wake: Callable[[], None] = lambda: None
+        rows = max(_CHUNK_ROWS, MAX_VALUES // max(1, len(signature.inputs)))
+        self._ring = Ring(rows, lambda n: count("capture_lost", n), lambda: self.wake())
+
+    def wanted(self) -> bool:
+        """Return whether this request is one of the sample: exactly `percent` of any hundred in a row."""
+        self._due += self._percent
+        if self._due < 100:
+            return False
+        self._due -= 100
+        return True
+
+    def add_row(self, response_id: str, now_ns: int, row: Row, out: tuple[Any, float]) -> None:
+        """Keep one row; `out` is the prediction and its score."""
+        self._ring.add((response_id, now_ns, row, out), 1)
+
+    def add_rows(
+        self, response_id: str, now_ns: int, columns: Sequence[Column], out: tuple[list[Any], list[float]]
+    ) -> None:
+        """Keep a batch: row i gets the id `<response id>.<i>`, which is also what feedback names; of one row, no i."""
+        self._ring.add((response_id, now_ns, list(columns), out), len(out[0]))
+
+    def drain(self) -> Iterator[Part]:
+        """Yield what the ring holds, by chunks, each within one hour (UTC)."""
+        while records := self._ring.take(_rows_of):
+            for hour, group in groupby(records, key=lambda record: record[1] // _HOUR_NS):
+                yield Part(self._layout.folder(hour), self._layout.batch(list(group)))
+
+    def wrote(self, rows: int) -> None:
+        """Count rows that are in the store."""
+        self._count("captured", rows)
+
+    def lost(self, rows: int) -> None:
+        """Count rows that were given up."""
+        self._count("capture_lost", rows)
+
+
+def _rows_of(record: Record) -> int:
+    return len(record[3][0]) if isinstance(record[2], list) else 1
+
+
+class CaptureLayout:
+    """The columns of a captured file: id, time, version, in.<column>..., out.label and out.probability, or out.value.
+
+    Numbers are float64 as they were sent (not as the model rounds them), so that they fall into the bins that the
+    training profile put them into. Labels are text, as `signature.classes` has them.
+    """
+
+    def __init__(self, document: ServeInput, signature: Signature, salt: bytes) -> None:
+        self._document = document
+        self._version = document.artifact.version
+        self._regression = signature.task == Task.REGRESSION
+        self._probability = bool(signature.probability_output)
+        self._salt = salt
+        self._kept = [(i, c) for i, c in enumerate(signature.inputs) if c.name not in document.capture.drop]
+        self._hashed = frozenset(document.capture.hash)
+        self._label = label_text(signature)
+
+    def folder(self, hour: int) -> str:
+        """Return the folder of an hour since 1970."""
+        date, of_day = hour_name(hour)
+        return keys.captures(self._document.namespace, self._document.service, date, of_day, self._version)
+
+    def batch(self, records: list[Record]) -> pa.RecordBatch:
+        """Return the Arrow form of records."""
+        import pyarrow as pa  # noqa: PLC0415
+
+        ids, times, columns, labels, scores = _as_columns(records)
+        arrays: dict[str, Any] = {
+            "id": pa.array(ids, pa.string()),
+            "time": pa.array([ns // 1000 for ns in times], pa.int64()).cast(pa.timestamp("us", "UTC")),
+            "version": pa.array([self._version] * len(ids), pa.string()),
+        }
+        for index, column in self._kept:
+            arrays[f"in.{column.name}"] = self._input(column, columns[index])
+        if self._regression:
+            arrays["out.value"] = pa.array(labels, pa.float64())
+        else:
+            arrays["out.label"] = pa.array([self._label(label) for label in labels], pa.string())
+            if self._probability:
+                arrays["out.probability"] = pa.array(scores, pa.float64())
+        return pa.RecordBatch.from_pydict(arrays)
+
+    def _input(self, column: Input, values: Sequence[Any]) -> Any:
+        import pyarrow as pa  # noqa: PLC0415
+
+        if column.name in self._hashed:
+            return pa.array([self._hash(value) for value in values], pa.string())
+        return pa.array(values, pa.float64() if column.datatype == FLOAT else pa.string(), from_pandas=True)
+
+    def _hash(self, value: Any) -> str | None:
+        if value is None or value != value:  # noqa: PLR0124 - NaN
+            return None
+        if hasattr(value, "item"):
+            value = value.item()
+        return hmac.new(self._salt, canonical_json(value), hashlib.sha256).hexdigest()[:16]
+
+
+def _as_columns(records: list[Record]) -> tuple[list[str], list[int], list[list[Any]], list[Any], list[float]]:
+    """Return ids, times, input columns, labels and scores of all rows of the records."""
+    ids: list[str] = []
+    times: list[int] = []
+    columns: list[list[Any]] = []
+    labels: list[Any] = []
+    scores: list[float] = []
+    for batched, run in groupby(records, key=lambda record: isinstance(record[2], list)):
+        for found in _spread(list(run)) if batched else [_together(list(run))]:
+            ids += found[0]
+            times += found[1]
+            labels += found[3]
+            scores += found[4]
+            columns = [a + b for a, b in zip(columns, found[2], strict=True)] if columns else found[2]
+    return ids, times, columns, labels, scores
+
+
+def _together(records: list[Record]) -> tuple[list[str], list[int], list[list[Any]], list[Any], list[float]]:
+    ids, times, rows, outs = zip(*records, strict=True)
+    labels, scores = zip(*outs, strict=True)
+    columns = [[float(v) if isinstance(v, bool) else v for v in column] for column in zip(*rows, strict=True)]
+    return list(ids), list(times), columns, list(labels), list(scores)
+
+
+def _spread(records: list[Record]) -> Iterator[tuple[list[str], list[int], list[list[Any]], list[Any], list[float]]]:
+    for response_id, now_ns, columns, (labels, scores) in records:
+        count = len(labels)
+        ids = [response_id] if count == 1 else [f"{response_id}.{i}" for i in range(count)]
+        yield ids, [now_ns] * count, [column.tolist() for column in columns], labels, scores
+
+
+class Feedback:
+    """What turned out to be true, by response id: columns id, time, label (text; a number for a regression)."""
+
+    def __init__(self, document: ServeInput, signature: Signature, count: Callable[[str, int], None]) -> None:
+        self._document = document
+        self._count = count
+        self._regression = signature.task == Task.REGRESSION
+        self._label = label_text(signature)
+        self.wake: Callable[[], None] = lambda: None
+        self._ring = Ring(50_000, lambda n: count("feedback_lost", n), lambda: self.wake())
+
+    def check(self, label: Any) -> str | None:
+        """Return what is wrong with a label, or None."""
+        if self._regression:
+            good = isinstance(label, (int, float)) and not isinstance(label, bool)
+            return None if good else "label: expected a number, the target that turned out to be true"
+        return None if isinstance(label, (str, int, float, bool)) else "label: expected a class (text, number or boolean)"
+
+    def add(self, response_id: str, now_ns: int, label: Any) -> bool:
+        """Keep a label; return False if there was no room."""
+        return self._ring.add((response_id, now_ns, (), float(label) if self._regression else self._label(label)), 1)
+
+    def drain(self) -> Iterator[Part]:
+        """Yield what the ring holds, each part within one hour (UTC)."""
+        import pyarrow as pa  # noqa: PLC0415
+
+        while records := self._ring.take(lambda _: 1):
+            for hour, group in groupby(records, key=lambda record: record[1] // _HOUR_NS):
+                ids, times, _, labels = zip(*group, strict=True)
+                arrays = {
+                    "id": pa.array(ids, pa.string()),
+                    "time": pa.array([ns // 1000 for ns in times], pa.int64()).cast(pa.timestamp("us", "UTC")),
+                    "label": pa.array(labels, pa.float64() if self._regression else pa.string()),
+                }
+                date, of_day = hour_name(hour)
+                folder = keys.feedback(self._document.namespace, self._document.service, date, of_day)
+                yield Part(folder, pa.RecordBatch.from_pydict(arrays))
+
+    def wrote(self, rows: int) -> None:
+        """Count labels that are in the store."""
+        self._count("feedback", rows)
+
+    def lost(self, rows: int) -> None:
+        """Count labels that were given up."""
+        self._count("feedback_lost", rows)
+
+
+def label_text(signature: Signature) -> Callable[[Any], str]:
+    """Return what turns a JSON label into the text of its class in `signature.classes`, and any other into text."""
+    known = {text.lower(): text for text in signature.classes}
+    by_number = {str(float(text)): text for text in signature.classes if _is_number(text)}
+
+    def text_of(label: Any) -> str:
+        text = str(label)
+        if isinstance(label, (int, float)) and not isinstance(label, bool):
+            return by_number.get(str(float(label)), text)
+        return known.get(text.lower(), by_number.get(str(float(label)), text) if isinstance(label, bool) else text)
+
+    return text_of
+
+
+def hour_name(hour: int) -> tuple[str, str]:
+    """Return (YYYY-MM-DD, HH) of an hour since 1970, UTC."""
+    import time  # noqa: PLC0415
+
+    moment = time.gmtime(hour * 3600)
+    return time.strftime("%Y-%m-%d", moment), time.strftime("%H", moment)
+
+
+def salt_of(environ: Mapping[str, str], document: ServeInput) -> bytes:
+    """Return the salt of hashed columns: the same for all pods of a service, unknown to who reads the captures.
+
+    It is derived from the store's secret key, so new credentials also mean new hashes.
+    """
+    secret = environ.get("FAIRLEAD_STORE_SECRET_KEY", "")
+    scope = f"fairlead/capture/{document.namespace}/{document.service}"
+    return hmac.new(secret.encode(), scope.encode(), hashlib.sha256).digest()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,139 @@
+"""The ports that are not public: probes, `/arm` for the judge, `/feedback`, and `/metrics` for Prometheus.
+
+Reads the shared counters, so it answers for all workers. Never on the public route. Called by `process`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from fairlead.contract.jobs import ArmReport, ServeInput
+
+from .capture import Feedback
+from .columns import BadRequest, kind_of
+from .counters import Counters
+from .predict import Route, parse_json
+from .wire import TEXT, Request, Response
+
+MAX_LABELS = 10_000
+
+
+@dataclass
+class State:
+    """What the probes see."""
+
+    start_id: str
+    ready: bool = False
+    draining: bool = False
+
+    def serving(self) -> bool:
+        """Return whether new requests should come."""
+        return self.ready and not self.draining
+
+
+class InternalEndpoint:
+    """Routes of one internal port; implements `wire.Endpoint`."""
+
+    def __init__(self, routes: dict[bytes, Route]) -> None:
+        self._routes = routes
+
+    def started(self, request: Request) -> None:
+        """Nothing is counted here."""
+
+    def finished(self, request: Request, status: int, elapsed_ns: int) -> None:
+        """Nothing is counted here."""
+
+    def answer(self, request: Request) -> Response:
+        """Return the route's answer."""
+        route = self._routes.get(request.path)
+        if route is None:
+            return _error(404, "there is nothing here")
+        if request.method != route.method:
+            return _error(405, f"takes {route.method.decode()}", b"allow: %b\r\n" % route.method)
+        try:
+            return route.handler(request)
+        except BadRequest as error:
+            return _error(error.status, str(error))
+
+    def refuse(self, request: Request, status: int, reason: str) -> Response:
+        """Return the answer to what the wire refused."""
+        return _error(status, reason, b"retry-after: 1\r\n" if status == 503 else b"")
+
+
+class Control:
+    """What the control and the metrics port answer."""
+
+    def __init__(self, document: ServeInput, state: State, counters: Counters, feedback: Feedback | None) -> None:
+        self._document = document
+        self._state = state
+        self._counters = counters
+        self._feedback = feedback
+
+    def control_routes(self) -> InternalEndpoint:
+        """Return /healthz, /readyz, /arm and /feedback."""
+        return InternalEndpoint(
+            {
+                b"/healthz": Route(b"GET", lambda _: Response(200, b"ok", content_type=TEXT)),
+                b"/readyz": Route(b"GET", self._readyz),
+                b"/arm": Route(b"GET", lambda _: Response(200, orjson.dumps(self.arm().to_json_object()))),
+                b"/feedback": Route(b"POST", self._take_feedback),
+            }
+        )
+
+    def metrics_routes(self, render: Callable[[], bytes]) -> InternalEndpoint:
+        """Return /metrics."""
+        return InternalEndpoint({b"/metrics": Route(b"GET", lambda _: Response(200, render(), content_type=TEXT))})
+
+    def arm(self) -> ArmReport:
+        """Return the counts since this start: predictions that were answered, whatever the answer, and those waiting."""
+        counts = self._counters.simple()
+        return ArmReport(
+            start_id=self._state.start_id,
+            revision=self._document.revision,
+            requests=counts["answered"],
+            failed=counts["failed"],
+            slow=counts["slow"],
+            in_flight=max(0, counts["started"] - counts["answered"]),
+            captured=counts["captured"],
+            capture_lost=counts["capture_lost"],
+        )
+
+    def _readyz(self, request: Request) -> Response:
+        if self._state.serving():
+            return Response(200, b"ok", content_type=TEXT)
+        reason = b"draining" if self._state.draining else b"loading"
+        return Response(503, reason, content_type=TEXT)
+
+    def _take_feedback(self, request: Request) -> Response:
+        if self._feedback is None:
+            return _error(503, "feedback needs the object store, which this server was started without")
+        document = parse_json(request)
+        items = document if isinstance(document, list) else [document]
+        if not 0 < len(items) <= MAX_LABELS:
+            raise BadRequest(f"expected 1 to {MAX_LABELS} labels, got {len(items)}")
+        pairs = [_label(self._feedback, position, item) for position, item in enumerate(items)]
+        now_ns = time.time_ns()
+        if not all(self._feedback.add(response_id, now_ns, label) for response_id, label in pairs):
+            return _error(503, "too many labels wait for the store; send them again later", b"retry-after: 10\r\n")
+        return Response(202, orjson.dumps({"accepted": len(pairs)}))
+
+
+def _label(feedback: Feedback, position: int, item: Any) -> tuple[str, Any]:
+    if not isinstance(item, dict):
+        raise BadRequest(f"[{position}]: expected an object with id and label, got {kind_of(item)}")
+    response_id, label = item.get("id"), item.get("label")
+    if not isinstance(response_id, str) or not 0 < len(response_id) <= 64:
+        raise BadRequest(f"[{position}]: id: expected the id of a response, got {kind_of(response_id)}")
+    wrong = feedback.check(label)
+    if wrong:
+        raise BadRequest(f"[{position}]: {wrong}, got {kind_of(label)}")
+    return response_id, label
+
+
+def _error(status: int, message: str, more: bytes = b"") -> Response:
+    return Response(status, orjson.dumps({"error": message}), more)

@@ -1,0 +1,135 @@
+"""Counts of one server, in memory that all its worker processes share: written by each, summed by whoever asks.
+
+Each worker has a row of its own, so nothing is locked and nothing is lost. Cumulative since the process began; a new
+start is a new `start_id`. Written on the hot path by `predict` and `capture`, read by `control`.
+"""
+
+from __future__ import annotations
+
+import mmap
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fairlead_runtime.profile import PREDICTION, SCORE, ModelProfile, NumericColumn
+
+from .wire import GONE
+
+CODES = (200, 400, 404, 405, 408, 413, 414, 415, 422, 431, GONE, 500, 503, 0)  # 0: any other
+SIMPLE = ("started", "answered", "failed", "slow", "rows", "latency_us", "captured", "capture_lost", "feedback",
+          "feedback_lost")  # fmt: skip
+LATENCY_EDGES_MS = (0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000)
+MAX_BINS = 10
+_SLOTS = 64  # of SIMPLE, CODES, latency and prediction bins together: 10 + 14 + 15 + 10
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Where the histograms are cut: latency in ms, and the score or the number that is predicted."""
+
+    latency_ms: tuple[float, ...]
+    prediction: tuple[float, ...]
+
+    @classmethod
+    def of(cls, threshold_ms: float | None, profile: ModelProfile | None) -> Edges:
+        """Return edges with one at the service's threshold, and at most ten bins of what the profile saw predicted."""
+        latency = sorted({*LATENCY_EDGES_MS, *((threshold_ms,) if threshold_ms else ())})
+        return cls(tuple(latency), _prediction_edges(profile))
+
+
+class Counters:
+    """The rows of all workers; `worker(i)` is what worker i writes to."""
+
+    def __init__(self, workers: int, edges: Edges, threshold_ms: float | None) -> None:
+        self.edges = edges
+        self.threshold_ns = int(threshold_ms * 1e6) if threshold_ms else 0
+        self.workers = workers
+        self._memory = mmap.mmap(-1, workers * _SLOTS * 8)
+        self._view = memoryview(self._memory).cast("Q")
+
+    def worker(self, index: int) -> WorkerCounters:
+        """Return the writer of worker `index`."""
+        return WorkerCounters(self, self._view[index * _SLOTS : (index + 1) * _SLOTS])
+
+    def total(self, slot: int) -> int:
+        """Return one slot's sum over the workers."""
+        return sum(self._view[worker * _SLOTS + slot] for worker in range(self.workers))
+
+    def simple(self) -> dict[str, int]:
+        """Return the plain counts by name."""
+        return {name: self.total(slot) for slot, name in enumerate(SIMPLE)}
+
+    def codes(self) -> dict[int, int]:
+        """Return the requests by status code; 0 stands for any code that has no slot."""
+        return {code: self.total(CODES_AT + i) for i, code in enumerate(CODES)}
+
+    def latency(self) -> list[int]:
+        """Return the counts of the latency bins, the last one open."""
+        return [self.total(LATENCY_AT + i) for i in range(len(self.edges.latency_ms) + 1)]
+
+    def predictions(self) -> list[int]:
+        """Return the counts of the prediction bins, both outer ones open."""
+        return [self.total(PREDICTION_AT + i) for i in range(len(self.edges.prediction) + 1)]
+
+
+CODES_AT = len(SIMPLE)
+LATENCY_AT = CODES_AT + len(CODES)
+PREDICTION_AT = LATENCY_AT + len(LATENCY_EDGES_MS) + 2
+_AT = {name: slot for slot, name in enumerate(SIMPLE)}
+_CODE_AT = {code: CODES_AT + i for i, code in enumerate(CODES)}
+_STARTED, _ANSWERED, _FAILED, _SLOW = _AT["started"], _AT["answered"], _AT["failed"], _AT["slow"]
+_ROWS, _LATENCY_US = _AT["rows"], _AT["latency_us"]
+
+
+class WorkerCounters:
+    """What one worker counts; every method is a few additions."""
+
+    def __init__(self, counters: Counters, view: memoryview) -> None:
+        self._view = view
+        self._latency_ns = [int(edge * 1e6) for edge in counters.edges.latency_ms]
+        self._prediction = counters.edges.prediction
+        self._threshold_ns = counters.threshold_ns
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Add to a plain count."""
+        self._view[_AT[name]] += count
+
+    def started(self) -> None:
+        """Count a prediction request that waits for its answer."""
+        self._view[_STARTED] += 1
+
+    def code(self, status: int) -> None:
+        """Count an answer of any kind."""
+        self._view[_CODE_AT.get(status, _CODE_AT[0])] += 1
+
+    def answered(self, status: int, elapsed_ns: int) -> None:
+        """Count the answer to a prediction request."""
+        view = self._view
+        view[_ANSWERED] += 1
+        view[_LATENCY_US] += elapsed_ns // 1000
+        view[LATENCY_AT + bisect_left(self._latency_ns, elapsed_ns)] += 1
+        if status >= 500:
+            view[_FAILED] += 1
+        if elapsed_ns > self._threshold_ns > 0:
+            view[_SLOW] += 1
+
+    def predicted(self, scores: Sequence[float]) -> None:
+        """Count rows by the score or number that was predicted."""
+        view, edges = self._view, self._prediction
+        view[_ROWS] += len(scores)
+        for score in scores:
+            view[PREDICTION_AT + bisect_right(edges, score)] += 1
+
+
+def _prediction_edges(profile: ModelProfile | None) -> tuple[float, ...]:
+    """Return inner edges: deciles of the profile's own bins; of a probability without a profile, tenths."""
+    columns = profile.predictions.columns if profile else {}
+    column = columns.get(SCORE) or columns.get(PREDICTION)
+    if not isinstance(column, NumericColumn):
+        return tuple(i / MAX_BINS for i in range(1, MAX_BINS))
+    share, seen, chosen = max(1, sum(column.counts)) / MAX_BINS, 0, []
+    for edge, count in zip(column.edges, column.counts, strict=False):
+        seen += count
+        if seen >= share * (len(chosen) + 1) and len(chosen) < MAX_BINS - 1:
+            chosen.append(edge)
+    return tuple(chosen)

@@ -1,0 +1,83 @@
+"""What a loaded model does for the server: one row fast, or a batch; and the outcome in the words of its signature.
+
+A model raises `ModelFailed` when its own code raised; whether an input fits the signature was decided before.
+Never knows of HTTP or JSON. Made by `loading`, called by `predict` and `oip` (and by gRPC when it comes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead.contract.data import ColumnType
+from fairlead.contract.training import Task
+from fairlead_runtime.signature import Signature
+
+from .columns import Column, Row
+
+
+class ModelFailed(Exception):
+    """The model raised on an input that its signature takes."""
+
+
+class Outcome:
+    """Predictions (JSON values, one a row) and, where the model has them, probabilities [rows, classes]."""
+
+    __slots__ = ("predictions", "probabilities")
+
+    def __init__(self, predictions: list[Any], probabilities: NDArray[Any] | None) -> None:
+        self.predictions = predictions
+        self.probabilities = probabilities
+
+
+class Model(Protocol):
+    """A loaded model."""
+
+    def predict_row(self, row: Row) -> Outcome:
+        """Return the outcome of one checked row; its arrays are valid until the next call. Raise ModelFailed."""
+
+    def predict(self, columns: Sequence[Column]) -> Outcome:
+        """Return the outcome of checked columns, at least one row. Raise ModelFailed."""
+
+
+class Labels:
+    """Turns a model's raw label output into the values that clients see."""
+
+    def __init__(self, signature: Signature) -> None:
+        self._classes = [_typed(text, signature.class_type) for text in signature.classes]
+        self._by_text = dict(zip(signature.classes, self._classes, strict=True))
+        self._regression = signature.task == Task.REGRESSION
+        self._index = signature.labels == "Index" and not self._regression
+
+    def values(self, raw: NDArray[Any]) -> list[Any]:
+        """Return one JSON value a row: a class in its own type, or a number."""
+        found: list[Any] = raw.reshape(-1).tolist()
+        if self._regression:
+            return found
+        if self._index:
+            classes = self._classes
+            return [classes[index] for index in found]
+        return [self._by_text.get(str(value), value) for value in found]
+
+
+def _typed(text: str, kind: ColumnType | None) -> Any:
+    """Return a class, which a signature keeps as text, in its own type."""
+    if kind == ColumnType.BOOLEAN:
+        return text.lower() == "true" or text == "1"
+    try:
+        return int(text) if kind == ColumnType.INTEGER else float(text) if kind == ColumnType.FLOAT else text
+    except ValueError:
+        return text
+
+
+def single(row: Row, numbers: Sequence[bool]) -> list[Column]:
+    """Return the columns of one row; `numbers` says of each column whether it holds numbers."""
+    columns: list[Column] = []
+    for value, number in zip(row, numbers, strict=True):
+        column = np.empty(1, dtype=np.float64 if number else object)
+        column[0] = np.nan if number and value is None else value
+        columns.append(column)
+    return columns

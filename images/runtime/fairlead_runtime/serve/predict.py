@@ -1,0 +1,223 @@
+"""The public port: routes, `POST /predict` with plain JSON rows, lineage headers, and what is counted and captured.
+
+The hot path of the server. It answers every request that reaches it: 400 with what was wrong, 500 only when the model
+itself raised. Never parses what it does not need. Called by `http`; the Open Inference Protocol is in `oip`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from fairlead.contract import env
+from fairlead.contract.jobs import ServeInput
+from fairlead_runtime.signature import Signature
+
+from .capture import Capture
+from .columns import BadRequest, Column, Columns, Row, kind_of
+from .counters import WorkerCounters
+from .ids import ResponseIds
+from .models import Model, ModelFailed, Outcome
+from .wire import Request, Response
+
+log = logging.getLogger("fairlead.serve")
+
+MAX_ROWS = 100_000  # of one request; a worker answers one request at a time
+_LOG_EVERY_S = 1.0  # a model that fails on every request must not fill the node's disk
+
+Handler = Callable[[Request], Response]
+
+
+class Route:
+    """What answers one path; `counted` are the predictions, which the judge looks at."""
+
+    __slots__ = ("counted", "handler", "method")
+
+    def __init__(self, method: bytes, handler: Handler, *, counted: bool = False) -> None:
+        self.method = method
+        self.handler = handler
+        self.counted = counted
+
+
+class Answers:
+    """Responses that carry who made them: version, digest, revision and an id of their own."""
+
+    def __init__(self, document: ServeInput) -> None:
+        self._ids = ResponseIds(document.revision)
+        self._lineage = b"".join(
+            f"{name}: {value}\r\n".encode()
+            for name, value in (
+                (env.HEADER_MODEL_VERSION, document.artifact.version),
+                (env.HEADER_MODEL_DIGEST, document.artifact.digest),
+                (env.HEADER_REVISION, document.revision),
+            )
+        ) + f"{env.HEADER_RESPONSE_ID}: ".encode()
+
+    def new_id(self, now_ns: int) -> str:
+        """Return a new response id; `now_ns` is Unix time."""
+        return self._ids.next(now_ns)
+
+    def make(self, status: int, body: bytes, response_id: str, more: bytes = b"") -> Response:
+        """Return a response with the lineage headers."""
+        return Response(status, body, b"%b%b\r\n%b" % (self._lineage, response_id.encode(), more))
+
+    def error(self, status: int, message: str, more: bytes = b"") -> Response:
+        """Return `{"error": message}`; text that is no UTF-8 never gets here, since bodies are decoded strictly."""
+        return self.make(status, _dump_error(message), self.new_id(time.time_ns()), more)
+
+    def value(self, status: int, value: Any) -> Response:
+        """Return a JSON value."""
+        return self.make(status, orjson.dumps(value), self.new_id(time.time_ns()))
+
+
+class Predictor:
+    """One model with its columns: predicts, counts and captures, whatever protocol the values came by."""
+
+    def __init__(self, model: Model, signature: Signature, counters: WorkerCounters, capture: Capture | None) -> None:
+        self.columns = Columns(signature)
+        self.signature = signature
+        self._model = model
+        self._counters = counters
+        self._capture = capture
+        self._last_log = 0.0
+
+    def predict_row(self, row: Row, response_id: str, now_ns: int) -> Outcome:
+        """Return the outcome of a checked row; raise ModelFailed."""
+        try:
+            outcome = self._model.predict_row(row)
+        except ModelFailed as error:
+            raise self._failed(error, response_id) from error
+        scores = _scores(outcome)
+        self._counters.predicted(scores)
+        if self._capture is not None and self._capture.wanted():
+            self._capture.add_row(response_id, now_ns, row, (outcome.predictions[0], scores[0]))
+        return outcome
+
+    def predict(self, columns: Sequence[Column], response_id: str, now_ns: int) -> Outcome:
+        """Return the outcome of checked columns; raise ModelFailed."""
+        try:
+            outcome = self._model.predict(columns)
+        except ModelFailed as error:
+            raise self._failed(error, response_id) from error
+        scores = _scores(outcome)
+        self._counters.predicted(scores)
+        if self._capture is not None and self._capture.wanted():
+            self._capture.add_rows(response_id, now_ns, columns, (outcome.predictions, scores))
+        return outcome
+
+    def _failed(self, error: ModelFailed, response_id: str) -> ModelFailed:
+        now = time.monotonic()
+        if now - self._last_log > _LOG_EVERY_S:
+            self._last_log = now
+            log.error("the model raised on a request that fits its signature (%s): %s", response_id, error)
+        return ModelFailed(f"the model failed on this input ({error}); response {response_id}")
+
+
+class PublicEndpoint:
+    """Routes of the public port; implements `wire.Endpoint`."""
+
+    def __init__(self, predictor: Predictor, answers: Answers, counters: WorkerCounters) -> None:
+        self._predictor = predictor
+        self._answers = answers
+        self._counters = counters
+        self._routes: dict[bytes, Route] = {}
+        self.add("/predict", Route(b"POST", self._predict, counted=True))
+
+    def add(self, path: str, route: Route) -> None:
+        """Answer one exact path."""
+        self._routes[path.encode()] = route
+
+    def started(self, request: Request) -> None:
+        """Find the route; count a prediction that waits."""
+        route = request.route = self._routes.get(request.path)
+        if route is not None and route.counted:
+            self._counters.started()
+
+    def answer(self, request: Request) -> Response:
+        """Return the route's answer."""
+        route = request.route
+        if route is None:
+            return self._answers.error(404, f"there is nothing at {_shown(request.path)}; predictions: POST /predict")
+        if request.method != route.method:
+            allowed: bytes = route.method
+            message = f"{_shown(request.path)} takes {allowed.decode()}, got {_shown(request.method)}"
+            return self._answers.error(405, message, b"allow: %b\r\n" % allowed)
+        try:
+            response: Response = route.handler(request)
+        except BadRequest as error:
+            return self._answers.error(error.status, str(error))
+        except ModelFailed as error:
+            return self._answers.error(500, str(error))
+        return response
+
+    def refuse(self, request: Request, status: int, reason: str) -> Response:
+        """Return the answer to what the wire refused."""
+        return self._answers.error(status, reason, b"retry-after: 1\r\n" if status == 503 else b"")
+
+    def finished(self, request: Request, status: int, elapsed_ns: int) -> None:
+        """Count the answer."""
+        self._counters.code(status)
+        if request.route is not None and request.route.counted:
+            self._counters.answered(status, elapsed_ns)
+
+    def _predict(self, request: Request) -> Response:
+        document = parse_json(request)
+        rows = document.get("rows") if isinstance(document, dict) else None
+        if rows is None or ("rows" in self._predictor.columns.names and not isinstance(rows, list)):
+            return self._one(document)
+        if not isinstance(rows, list) or not 0 < len(rows) <= MAX_ROWS:
+            got = f"{len(rows)} rows" if isinstance(rows, list) else kind_of(rows)
+            raise BadRequest(f"rows: expected a list of 1 to {MAX_ROWS} objects, got {got}")
+        return self._one(rows[0]) if len(rows) == 1 else self._many(rows)
+
+    def _one(self, values: Any) -> Response:
+        row = self._predictor.columns.row(values)
+        now_ns = time.time_ns()
+        response_id = self._answers.new_id(now_ns)
+        return self._respond(response_id, self._predictor.predict_row(row, response_id, now_ns))
+
+    def _many(self, rows: list[Any]) -> Response:
+        columns = self._predictor.columns.rows(rows)
+        now_ns = time.time_ns()
+        response_id = self._answers.new_id(now_ns)
+        return self._respond(response_id, self._predictor.predict(columns, response_id, now_ns))
+
+    def _respond(self, response_id: str, outcome: Outcome) -> Response:
+        value = {"id": response_id, "predictions": outcome.predictions}
+        if outcome.probabilities is not None:
+            value["probabilities"] = outcome.probabilities
+        return self._answers.make(200, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), response_id)
+
+
+def parse_json(request: Request) -> Any:
+    """Return the body's JSON value; raise BadRequest, 415 for an encoding that is not ours."""
+    try:
+        return orjson.loads(request.body)
+    except orjson.JSONDecodeError as error:
+        encoding = request.header(b"content-encoding")
+        if encoding not in (None, b"identity"):
+            raise BadRequest(f"content-encoding {_shown(encoding)}: send the body as it is", 415) from None
+        what = f"not JSON: {error}" if request.body else "expected a JSON object, got an empty body"
+        raise BadRequest(f"the body is {what}" if request.body else what) from None
+
+
+def _scores(outcome: Outcome) -> list[float]:
+    """Return what is histogrammed and captured: of two classes the second's probability, of more the largest."""
+    probabilities = outcome.probabilities
+    if probabilities is not None:
+        scores = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities.max(axis=1)
+        found: list[float] = scores.tolist()
+        return found
+    return [float(value) if isinstance(value, (int, float)) else 0.0 for value in outcome.predictions]
+
+
+def _dump_error(message: str) -> bytes:
+    return orjson.dumps({"error": message.encode("utf-8", "replace").decode()})
+
+
+def _shown(text: bytes | None) -> str:
+    return (text or b"")[:200].decode("utf-8", "backslashreplace")

@@ -1,0 +1,96 @@
+"""What goes over the wire, as values: limits, a request, a response and its bytes. No IO.
+
+Shared by `http` (which parses and writes) and by every endpoint (which reads a Request and returns a Response).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Protocol
+
+JSON = b"application/json"
+TEXT = b"text/plain; version=0.0.4; charset=utf-8"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\ncontent-type: ".encode() for s in HTTPStatus}
+GONE = 499  # the client closed the connection before its answer; never written, only counted
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one worker holds for its clients."""
+
+    body_bytes: int = 16 << 20
+    header_bytes: int = 32 << 10
+    pending: int = 256  # requests that wait; more are answered 503
+    pipelined: int = 32  # of one connection; more are not read
+    connections: int = 20_000
+    idle_s: float = 3_660.0  # longer than the hour after which Envoy lets go, so it is never we who close first
+    request_s: float = 30.0  # from the first byte of a request to its last
+
+
+class Response:
+    """Status, body, and header lines (each ending in CRLF) of one answer."""
+
+    __slots__ = ("body", "content_type", "headers", "status")
+
+    def __init__(self, status: int, body: bytes, headers: bytes = b"", content_type: bytes = JSON) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+        self.content_type = content_type
+
+    def encode(self, *, close: bool, bodyless: bool) -> bytes:
+        """Return the bytes of the answer; `bodyless` is for HEAD, which gets the length and no body."""
+        return b"".join(
+            (
+                _STATUS_LINES[self.status],
+                self.content_type,
+                b"\r\n",
+                self.headers,
+                b"connection: close\r\ncontent-length: " if close else b"content-length: ",
+                b"%d" % len(self.body),
+                b"\r\n\r\n",
+                b"" if bodyless else self.body,
+            )
+        )
+
+
+class Request:
+    """One parsed request; `path` has no query, `refusal` is a status that the wire has already decided on.
+
+    `route` belongs to the endpoint, which looks it up once, when the request starts.
+    """
+
+    __slots__ = ("body", "close", "headers", "method", "parsed_ns", "path", "reason", "refusal", "route")
+
+    def __init__(self, method: bytes, path: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.body = body
+        self.close = False
+        self.parsed_ns = 0
+        self.refusal = 0
+        self.reason = ""
+        self.route: Any = None
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the first header of that lower-case name."""
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
+
+class Endpoint(Protocol):
+    """What answers on a port."""
+
+    def started(self, request: Request) -> None:
+        """Take note that a request was parsed and waits."""
+
+    def answer(self, request: Request) -> Response:
+        """Return the answer; an exception becomes `refuse(request, 500, ...)`."""
+
+    def refuse(self, request: Request, status: int, reason: str) -> Response:
+        """Return the answer to a request that the wire refused, or that raised."""
+
+    def finished(self, request: Request, status: int, elapsed_ns: int) -> None:
+        """Take note that the answer was handed to the socket, `elapsed_ns` after the request was parsed."""
