@@ -135,9 +135,11 @@ class EvaluationResult(Model):
 
 
 class ServiceRejection(Model):
-    """A service whose judge refused these bytes."""
+    """A service whose judge refused these bytes, or one revision of it that serves them."""
 
     inference_service: Name
+    revision: Digest = Field("", description="Empty: the bytes are refused, in any predictor.")
+    content: Digest = Field("", description="The refused revision's digest without the image.")
     reason: str
     message: Text = ""
     at: str = ""

@@ -90,6 +90,8 @@ class Pursuit:
     order: JobOrder
     stuck: Problem | None = None
     build: Callable[[JobOrder], Json] = build_job
+    collect: bool = False  # it looks for the result of a Job that is gone
+    once: bool = False  # what was begun is never begun anew, also when a newer operator would ask differently
 
 
 def pursue(pursuit: Pursuit, tries: Tries, seen: Seen, now: datetime) -> Step:
@@ -98,7 +100,7 @@ def pursue(pursuit: Pursuit, tries: Tries, seen: Seen, now: datetime) -> Step:
     A Job of another input that still runs is deleted first: its result is no longer wanted.
     """
     attempt = tries.attempt
-    if attempt is None or attempt.input_digest != pursuit.order.input_digest:
+    if attempt is None or not (pursuit.once or attempt.input_digest == pursuit.order.input_digest):
         return _supersede(pursuit, seen, now)
     if tries.retry_at:
         return _after_backoff(pursuit, tries, seen, now)
@@ -117,7 +119,11 @@ def start(pursuit: Pursuit, number: int, failures: int, now: datetime) -> Step:
     """Return the step that makes attempt `number`."""
     order = replace(pursuit.order, attempt=number)
     attempt = JobAttempt(
-        job=order.name, input_digest=order.input_digest, number=number, started_at=format_time(now), uid=""
+        job=order.name,
+        input_digest=order.input_digest,
+        number=number,
+        collect=pursuit.collect,
+        started_at=format_time(now),
     )
     return Step(Tries(attempt, failures), (Create(pursuit.build(order)),))
 

@@ -334,9 +334,9 @@ def _timed_out(job: Obj, pods: Sequence[Pod], counts: Counts) -> Failed:
 
 def _program_failed(pod: Pod, counts: Counts) -> Failed:
     info = _error_info(pod.message)
-    if info is not None:
+    if info is not None and info.reason != PROGRAM_FAILED:
         return Failed(info.reason, info.message, pod.exit_code, (), counts=counts)
-    tail = tail_of(pod.message)
+    tail = tail_of(info.message if info else pod.message)
     if pod.ended.get("reason") == "OOMKilled":
         message = f"It ran out of memory; its limit is {pod.limit('memory')}. Raise resources.limits.memory."
         return Failed(OUT_OF_MEMORY, message, pod.exit_code, tail, counts=counts)
