@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import yaml
+from tests.support.control_plane import ControlPlane, control_plane
+from tests.support.eventually import eventually
+from tests.support.status_laws import StatusLaws
+from tests.support.toy import TOY_CRD, ToyController
 
 from fairlead.api.names import Resource
 from fairlead.app.main import Operator
 from fairlead.app.settings import read_settings
 from fairlead.kube.client import Client
 from fairlead.kube.connection import connect
-from tests.support.control_plane import ControlPlane, control_plane
-from tests.support.eventually import eventually
-from tests.support.status_laws import StatusLaws
-from tests.support.toy import TOY_CRD, ToyController
 
 NAMESPACE = Resource("v1", "Namespace", "namespaces")
 CRD = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
@@ -146,10 +146,15 @@ class Audit:
     def writes(self, agent: str = "fairlead/") -> list[str]:
         """Return `verb resource/subresource name` of its writes, events left out."""
         return [
-            f"{entry['verb']} {ref['resource']}{'/' + ref['subresource'] if 'subresource' in ref else ''} {ref.get('name', '')}"
+            f"{entry['verb']} {_subject(entry['objectRef'])}"
             for entry in self.entries(agent)
-            if entry["verb"] not in ("get", "list", "watch") and (ref := entry["objectRef"])["resource"] != "events"
+            if entry["verb"] not in ("get", "list", "watch") and entry["objectRef"]["resource"] != "events"
         ]
+
+
+def _subject(reference: dict[str, Any]) -> str:
+    parts = [reference["resource"], *([reference["subresource"]] if "subresource" in reference else [])]
+    return f"{'/'.join(parts)} {reference.get('name', '')}"
 
 
 @pytest.fixture

@@ -7,14 +7,15 @@ import statistics
 import time
 from typing import Any
 
+from tests.support.eventually import eventually
+from tests.support.toy import TOY, build_toy
+
 from fairlead.api import names
 from fairlead.api.conditions import find_condition, is_true
 from fairlead.api.names import DEPLOYMENT, JOB, SERVICE
 from fairlead.kube.client import Client
 from fairlead.kube.recorder import EVENT
 from fairlead.plan.types import Key
-from tests.support.eventually import eventually
-from tests.support.toy import TOY, build_toy
 
 from .conftest import Audit, Start
 

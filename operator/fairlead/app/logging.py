@@ -63,7 +63,7 @@ class JsonFormatter(logging.Formatter):
         trace = _trace(record)
         if trace:
             entry["trace"] = trace
-        return json.dumps(entry, ensure_ascii=False)
+        return json.dumps(entry)
 
 
 class TextFormatter(logging.Formatter):

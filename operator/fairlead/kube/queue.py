@@ -84,7 +84,7 @@ class WorkQueue(Generic[K]):
         self._ready: list[tuple[int, int, K]] = []  # heap; entries whose key is not in _waiting are stale
         self._waiting: dict[K, tuple[int, int, float]] = {}  # key -> priority, sequence, ready since
         self._later: list[tuple[float, int, K]] = []  # heap; entries that differ from _due are stale
-        self._due: dict[K, float] = {}
+        self._due: dict[K, tuple[float, int]] = {}
         self._working: dict[K, float] = {}
         self._again: dict[K, int] = {}
         self._failures: dict[K, int] = {}
@@ -116,9 +116,9 @@ class WorkQueue(Generic[K]):
             self.add(key)
             return
         due = self._monotonic() + delay_s
-        if due < self._due.get(key, float("inf")):
-            self._due[key] = due
+        if (due, 0) < self._due.get(key, (float("inf"), 0)):
             self._sequence += 1
+            self._due[key] = (due, self._sequence)
             heapq.heappush(self._later, (due, self._sequence, key))
             self._drop_stale()
             self._set_timer()
@@ -159,8 +159,8 @@ class WorkQueue(Generic[K]):
         """Make ready what is due; `get` does this itself, tests with a clock of their own call it."""
         now = self._monotonic()
         while self._later and self._later[0][0] <= now:
-            due, _, key = heapq.heappop(self._later)
-            if self._due.get(key) == due:
+            *due, key = heapq.heappop(self._later)
+            if self._due.get(key) == tuple(due):
                 del self._due[key]
                 self.add(key)
 
@@ -226,5 +226,5 @@ class WorkQueue(Generic[K]):
     def _drop_stale(self) -> None:
         """Keep the heap of delays within twice what is really due: a busy key leaves one entry each time."""
         if len(self._later) > 2 * len(self._due) + 1000:
-            self._later = [entry for entry in self._later if self._due.get(entry[2]) == entry[0]]
+            self._later = [entry for entry in self._later if self._due.get(entry[2]) == entry[:2]]
             heapq.heapify(self._later)

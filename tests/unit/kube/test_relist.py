@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+from tests.support.clock import FakeClock
+from tests.support.eventually import eventually
+from tests.support.fake_api import fake_api, status
+from tests.support.toy import TOY
+
+from fairlead.api.names import HTTP_ROUTE, JOB, POD
+from fairlead.kube.client import Client
+from fairlead.kube.relist import Relist, RelistSettings
+from fairlead.kube.store import Store
+
+RESOURCES = (TOY, JOB)
+
+
+async def test_fill_lists_everything_with_its_selector() -> None:
+    async with fake_api(RESOURCES) as api:
+        api.put(TOY, "a")
+        client, store = Client(api.connection()), Store()
+        relist = Relist(client, store)
+        await relist.fill(RESOURCES)
+        assert store.get(TOY, "ns", "a") is not None
+        assert api.queries(JOB, watch=False)[0]["labelSelector"] == "app.kubernetes.io/managed-by=fairlead"
+        assert "labelSelector" not in api.queries(TOY, watch=False)[0]
+        await client.close()
+
+
+async def test_the_age_is_that_of_the_oldest_list() -> None:
+    async with fake_api(RESOURCES) as api:
+        clock = FakeClock()
+        client = Client(api.connection())
+        relist = Relist(client, Store(), monotonic=clock.monotonic)
+        assert relist.oldest_age_s(RESOURCES) == float("inf")
+        await relist.relist(TOY)
+        clock.advance(7)
+        await relist.relist(JOB)
+        assert relist.oldest_age_s(RESOURCES) == 7
+        await client.close()
+
+
+async def test_a_list_whose_position_expires_starts_over() -> None:
+    async with fake_api(RESOURCES) as api:
+        answers = [status(410, "Expired", "too old")]
+        api.interfere = lambda _request: answers.pop() if answers else None
+        client, store = Client(api.connection()), Store()
+        api.put(TOY, "a")
+        await Relist(client, store).relist(TOY)
+        assert store.get(TOY, "ns", "a") is not None
+        await client.close()
+
+
+async def test_only_served_resources_are_discovered() -> None:
+    async with fake_api(RESOURCES) as api:
+        client = Client(api.connection())
+        assert await Relist(client, Store()).discover((*RESOURCES, HTTP_ROUTE)) == RESOURCES
+        await client.close()
+
+
+async def test_relists_go_on_after_failures() -> None:
+    async with fake_api((*RESOURCES, POD)) as api:
+        failures = 3
+
+        def fail(request: web.Request) -> web.StreamResponse | None:
+            nonlocal failures
+            failures -= 1
+            return status(500, "X", "down") if failures >= 0 else None
+
+        api.interfere = fail
+        client, store = Client(api.connection()), Store()
+        relist = Relist(client, store, settings=RelistSettings(period_s=0.02, retry_s=0.01))
+        task = asyncio.create_task(relist.run([TOY]))
+        api.put(TOY, "a")
+        await eventually(lambda: store.get(TOY, "ns", "a"))
+        assert not task.done()
+        task.cancel()
+        await client.close()

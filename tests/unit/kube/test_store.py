@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead.api import names
+from fairlead.api.names import JOB, POD
+from fairlead.kube.objects import is_older
+from fairlead.kube.store import JOB_NAME_LABEL, TOMBSTONES, Store
+
+
+def job(name: str = "a", version: int = 1, uid: str = "u", **metadata: Any) -> dict[str, Any]:
+    return {
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": "ns", "uid": uid, "resourceVersion": str(version), **metadata},
+    }
+
+
+def version(store: Store, name: str = "a") -> str | None:
+    held = store.get(JOB, "ns", name)
+    return held["metadata"]["resourceVersion"] if held else None
+
+
+def test_news_are_taken_and_told_and_old_news_are_not() -> None:
+    store, told = Store(), []
+    store.listen(lambda resource, obj: told.append((resource.kind, obj["metadata"]["resourceVersion"])))
+    assert store.observe(JOB, job(version=5))
+    assert not store.observe(JOB, job(version=5))
+    assert not store.observe(JOB, job(version=4))
+    assert store.observe(JOB, job(version=10))
+    assert version(store) == "10"
+    assert told == [("Job", "5"), ("Job", "10")]
+
+
+def test_versions_compare_as_numbers() -> None:
+    assert is_older("9", "10")
+    assert not is_older("10", "9")
+    assert not is_older("9", "9")
+    assert not is_older("x", "10"), "nothing is known of versions that are no numbers"
+
+
+def test_a_deleted_object_does_not_come_back_by_a_late_event() -> None:
+    store = Store()
+    store.observe(JOB, job(version=5))
+    assert store.forget(JOB, job(version=7))
+    assert not store.observe(JOB, job(version=6))
+    assert not store.observe(JOB, job(version=8)), "the same uid cannot live again"
+    assert version(store) is None
+
+
+def test_a_recreated_object_survives_the_late_deletion_of_its_forerunner() -> None:
+    store = Store()
+    store.observe(JOB, job(version=5, uid="old"))
+    store.observe(JOB, job(version=9, uid="new"))
+    assert not store.forget(JOB, job(version=7, uid="old"))
+    assert version(store) == "9"
+    assert not store.observe(JOB, job(version=6, uid="old"))
+
+
+def test_our_own_delete_buries_by_uid_though_its_version_is_old() -> None:
+    store = Store()
+    store.observe(JOB, job(version=5))
+    store.forget(JOB, job(version=5))
+    assert not store.observe(JOB, job(version=8)), "an event from before the deletion"
+    assert store.observe(JOB, job(version=9, uid="new"))
+
+
+def test_a_relist_finds_what_no_watch_told() -> None:
+    store, told = Store(), []
+    for name in ("kept", "gone", "changed"):
+        store.observe(JOB, job(name, 5, uid=name))
+    store.listen(lambda _, obj: told.append(obj["metadata"]["name"]))
+    listed = [job("kept", 5, uid="kept"), job("changed", 8, uid="changed"), job("born", 9, uid="born")]
+    assert store.replace(JOB, listed, "10") == 3
+    assert sorted(told) == ["born", "changed", "gone"]
+    assert version(store, "gone") is None
+
+
+def test_a_relist_does_not_remove_what_is_younger_than_itself() -> None:
+    store = Store()
+    store.observe(JOB, job(version=15))
+    assert store.replace(JOB, [], "10") == 0
+    assert version(store) == "15"
+
+
+def test_a_stale_relist_does_not_bring_old_state_back() -> None:
+    store = Store()
+    store.observe(JOB, job(version=15))
+    store.forget(JOB, job(version=16))
+    store.replace(JOB, [job(version=9)], "10")
+    assert version(store) is None
+
+
+def test_a_relist_of_one_namespace_leaves_others() -> None:
+    store = Store()
+    store.observe(JOB, job(version=5))
+    store.replace(JOB, [], "10", ("elsewhere",))
+    assert version(store) == "5"
+
+
+def test_expected_versions_are_behind_until_seen() -> None:
+    store = Store()
+    store.observe(JOB, job(version=5))
+    store.expect(JOB, "ns", "a", "7")
+    assert store.is_behind(JOB, "ns", "a")
+    store.observe(JOB, job(version=6))
+    assert store.is_behind(JOB, "ns", "a")
+    store.observe(JOB, job(version=8))
+    assert not store.is_behind(JOB, "ns", "a")
+    store.expect(JOB, "ns", "a", "8")
+    assert not store.is_behind(JOB, "ns", "a")
+
+
+def test_an_expected_object_that_is_deleted_is_awaited_no_longer() -> None:
+    store = Store()
+    store.observe(JOB, job(version=5))
+    store.expect(JOB, "ns", "a", "7")
+    store.forget(JOB, job(version=9))
+    assert not store.is_behind(JOB, "ns", "a")
+
+
+def test_objects_are_found_by_owner_label_and_job() -> None:
+    store = Store()
+    owners = [{"uid": "boss", "controller": True}]
+    labels = {names.LABEL_OWNER: "x", names.LABEL_ROLE: "train", JOB_NAME_LABEL: "j"}
+    store.observe(POD, job("p2", 1, uid="2", ownerReferences=owners, labels=labels))
+    store.observe(POD, job("p1", 2, uid="1", ownerReferences=owners, labels={**labels, names.LABEL_ROLE: "other"}))
+    store.observe(POD, job("p3", 3, uid="3"))
+    assert [pod["metadata"]["name"] for pod in store.owned_by(POD, "boss")] == ["p1", "p2"]
+    assert [pod["metadata"]["name"] for pod in store.pods_of_job("ns", "j")] == ["p1", "p2"]
+    chosen = store.select(POD, "ns", {names.LABEL_OWNER: "x", names.LABEL_ROLE: "train"})
+    assert [pod["metadata"]["name"] for pod in chosen] == ["p2"]
+    assert [pod["metadata"]["name"] for pod in store.list(POD)] == ["p1", "p2", "p3"]
+    assert store.list(POD, "elsewhere") == []
+    store.observe(POD, job("p1", 5, uid="1"))
+    assert [pod["metadata"]["name"] for pod in store.owned_by(POD, "boss")] == ["p2"]
+    store.forget(POD, job("p2", 6, uid="2"))
+    assert store.owned_by(POD, "boss") == []
+    assert store.select(POD, "ns", {names.LABEL_OWNER: "x"}) == []
+
+
+def test_managed_fields_are_not_kept_and_strings_are_shared() -> None:
+    store = Store()
+    for name in ("a", "b"):
+        long = "".join(["input"] * 100)
+        store.observe(JOB, job(name, 1, uid=name, managedFields=[{"x": 1}], annotations={"k": long}))
+    one, two = store.get(JOB, "ns", "a"), store.get(JOB, "ns", "b")
+    assert one is not None
+    assert two is not None
+    assert "managedFields" not in one["metadata"]
+    assert one["metadata"]["annotations"]["k"] is two["metadata"]["annotations"]["k"]
+
+
+def test_tombstones_are_bounded() -> None:
+    store = Store()
+    for number in range(TOMBSTONES + 10):
+        store.forget(JOB, job(f"j{number}", number + 1, uid=f"u{number}"))
+    assert len(store._tombstones) == TOMBSTONES
+
+
+@pytest.mark.filterwarnings("ignore")
+@given(st.permutations(range(8)), st.sets(st.integers(0, 7)))
+def test_any_order_of_events_ends_in_the_last_state(order: list[int], twice: set[int]) -> None:
+    """Versions 1..8 of one name: two lives, each made, changed, changed again, deleted."""
+    events = [(uid, 4 * life + step, step == 4) for life, uid in ((0, "old"), (1, "new")) for step in (1, 2, 3, 4)]
+    events = events[:7]  # the second life goes on
+    store = Store()
+    for number in [*order, *twice]:
+        if number < len(events):
+            uid, at, deleted = events[number]
+            (store.forget if deleted else store.observe)(JOB, job(version=at, uid=uid))
+    assert version(store) == "7"
