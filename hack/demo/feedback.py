@@ -33,7 +33,7 @@ class Feedback:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def add(self, response_id: str, label: int) -> None:
+    def add(self, response_id: str, label: bool) -> None:
         """Remember the truth of one response."""
         self._waiting.append({"id": response_id, "label": label})
 

@@ -76,4 +76,4 @@ def _all_flights() -> pd.DataFrame:
 
 def _flight(row: dict[Any, Any], unknown_delay: bool) -> Flight:
     features = {name: row[name] for name in FEATURES}
-    return Flight({**features, "dep_delay": None} if unknown_delay else features, int(row["late"]))
+    return Flight({**features, "dep_delay": None} if unknown_delay else features, bool(row["late"]))

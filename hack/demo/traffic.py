@@ -28,7 +28,7 @@ class Flight:
     """One request and what turned out to be true of it."""
 
     features: dict[str, Any]
-    late: int
+    late: bool
 
 
 @dataclass

@@ -4,7 +4,7 @@
 |---|---|---|
 | the service does not exist | Reconciling ServiceMissing | goes on when the InferenceService appears |
 | the service has no stable version | Reconciling NoVersionServing | goes on when a version serves |
-| a schedule cannot be read | Stalled InvalidSchedule | goes on when the schedule is corrected |
+| a schedule cannot be read | Stalled BadSchedule | goes on when the schedule is corrected |
 | the service captures nothing | Stalled CaptureOff | goes on when capture.percent is over 0 |
 | spec.suspend | Reconciling Suspended | goes on when spec.suspend is false; the CronJob rests |
 | no window finished yet | Ready Scheduled | the first window at the next scheduled time |
@@ -21,11 +21,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fairlead.api import names
-from fairlead.api.conditions import Condition, merge_conditions, ready, stalled, working
+from fairlead.api.conditions import Condition, ready, stalled, working
 from fairlead.api.driftmonitor import DriftMonitor, DriftMonitorStatus, Streak, WindowResult
 from fairlead.api.inferenceservice import InferenceService
 from fairlead.api.modelversion import ModelVersion
@@ -39,12 +39,13 @@ from .driftfindings import findings
 from .jobs import Failed, Problem, Running, Succeeded, observe_job
 from .retraining import Retraining, plan_retraining
 from .schedule import BadSchedule, next_time
+from .status import new_status
 from .types import Action, Apply, Delete, Obj, Plan
 
 SERVICE_MISSING = "ServiceMissing"
 NO_VERSION_SERVING = "NoVersionServing"
 CAPTURE_OFF = "CaptureOff"
-INVALID_SCHEDULE = "InvalidSchedule"
+BAD_SCHEDULE = "BadSchedule"
 SUSPENDED = "Suspended"
 SCHEDULED = "Scheduled"
 MONITORING = "Monitoring"
@@ -81,16 +82,9 @@ def plan_driftmonitor(snapshot: DriftMonitorSnapshot, now: datetime) -> Plan:
     conditions = [*state, *findings(monitor.spec, retraining.status.last_window)]
     return Plan(
         actions=(*_cron_jobs(snapshot, waiting), *retraining.actions),
-        status=_status_json(monitor, retraining.status, conditions, now),
+        status=new_status(replace(monitor, status=retraining.status), conditions, now),
         requeue_after_s=retraining.requeue_after_s,
     )
-
-
-def _status_json(monitor: DriftMonitor, status: DriftMonitorStatus, conditions: list[Condition], now: datetime) -> Json:
-    old = monitor.raw.get("status") or {}
-    merged = merge_conditions(old.get("conditions") or (), conditions, generation=monitor.generation, now=now)
-    body = status.to_json_object()
-    return {**body, "observedGeneration": monitor.generation, "conditions": merged}
 
 
 def _unreadable_schedule(monitor: DriftMonitor, now: datetime) -> str:
@@ -109,7 +103,7 @@ def _obstacle(snapshot: DriftMonitorSnapshot, now: datetime) -> tuple[Condition,
     name = spec.inference_service.name
     unreadable = _unreadable_schedule(snapshot.monitor, now)
     if unreadable:
-        return stalled(INVALID_SCHEDULE, unreadable)
+        return stalled(BAD_SCHEDULE, unreadable)
     if service is None:
         return working(
             SERVICE_MISSING,
@@ -229,7 +223,7 @@ def next_streak(streak: Streak, found: bool | None, window: WindowResult) -> Str
 def _cron_jobs(snapshot: DriftMonitorSnapshot, obstacle: tuple[Condition, ...] | None) -> tuple[Action, ...]:
     """Return the applies of both CronJobs; with nothing to check, the monitor's own goes, or rests when suspended."""
     spec = snapshot.monitor.spec
-    if obstacle is not None and obstacle[0].reason == INVALID_SCHEDULE:
+    if obstacle is not None and obstacle[0].reason == BAD_SCHEDULE:
         return ()
     cleanup = _apply(snapshot, _cleanup_order(snapshot), CLEANUP_SCHEDULE, suspend=spec.suspend)
     order = _monitor_order(snapshot)
