@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hack.cluster.app_images import image_id
@@ -99,37 +99,43 @@ def delete(settings: Settings, log: Log) -> None:
     (settings.cache / f"kind-{settings.cluster}.yaml").unlink(missing_ok=True)
 
 
+def _ctr(settings: Settings) -> list[str]:
+    return ["docker", "exec", "--interactive", settings.node, "ctr", "--namespace", "k8s.io", "images"]
+
+
 def node_images(settings: Settings) -> dict[str, str]:
-    """Image ids (sha256:...) in the node by name, as its kubelet sees them."""
-    words = ["docker", "exec", settings.node, "ctr", "--namespace", "k8s.io", "images", "list"]
-    listed = ask(words)
+    """What the node's containerd holds: manifest digest by reference.
+
+    Beside each named image it has a reference that is the image's id, as Docker knows it too.
+    """
+    listed = ask([*_ctr(settings), "list"])
     if listed is None:
         raise StepError(f"no cluster {settings.cluster}: run `make cluster` first")
-    found: dict[str, str] = {}
-    for line in listed.splitlines()[1:]:
-        labels = line.split()[-1]
-        match = re.search(r"dev\.fairlead/id=(sha256:[0-9a-f]+)", labels)
-        if match:
-            found[line.split()[0]] = match[1]
-    return found
+    words = [line.split() for line in listed.splitlines()[1:]]
+    return {line[0]: line[2] for line in words}
 
 
 def missing(settings: Settings, names: Sequence[str]) -> list[str]:
     """Those images that the node does not have in this machine's present version."""
     there = node_images(settings)
-    absent = [name for name in names if image_id(name) is None]
+    ids = {name: image_id(name) for name in names}
+    absent = [name for name in names if ids[name] is None]
     if absent:
         raise StepError(f"not built yet: {', '.join(absent)}; run `make images` first")
-    return [name for name in names if there.get(f"docker.io/library/{name}") != image_id(name)]
+    return [name for name in names if not _same(there, name, str(ids[name]))]
+
+
+def _same(there: Mapping[str, str], name: str, image: str) -> bool:
+    digest = there.get(f"docker.io/library/{name}")
+    return digest is not None and there.get(image) == digest
 
 
 def load(settings: Settings, names: Sequence[str], log: Log) -> None:
     """Streams images into the node's containerd in one go, so that shared layers go once."""
     save = subprocess.Popen(["docker", "save", *names], stdout=subprocess.PIPE)
-    command = ["docker", "exec", "--interactive", settings.node, "ctr", "--namespace", "k8s.io"]
     with log.path.open("ab") as out:
         taken = subprocess.run(
-            [*command, "images", "import", "--all-platforms", "--digests", "-"],
+            [*_ctr(settings), "import", "--all-platforms", "-"],
             stdin=save.stdout,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -137,9 +143,16 @@ def load(settings: Settings, names: Sequence[str], log: Log) -> None:
         )
     if save.wait() != 0 or taken.returncode != 0:
         raise StepError(f"the node did not take {', '.join(names)}")
-    for name in names:
-        label = f"dev.fairlead/id={image_id(name)}"
-        run(log, [*command, "images", "label", f"docker.io/library/{name}", label])
+    unused = replaced(node_images(settings))
+    if unused:
+        run(log, [*_ctr(settings), "remove", *unused])
+
+
+def replaced(there: Mapping[str, str]) -> list[str]:
+    """References to images that no name leads to any more: the kubelet does not clean up here."""
+    nameless = [name for name in there if name.startswith(("sha256:", "import-"))]
+    named = {digest for name, digest in there.items() if name not in nameless}
+    return [name for name in nameless if there[name] not in named]
 
 
 def leftovers(settings: Settings) -> dict[str, list[str]]:

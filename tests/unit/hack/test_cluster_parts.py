@@ -98,6 +98,19 @@ def test_archive_holds_a_shared_root_once_and_is_the_same_twice(tmp_path: Path) 
     assert manifest[0]["Layers"][0] == manifest[1]["Layers"][0]
 
 
+def test_only_images_without_any_name_left_are_replaced() -> None:
+    there = {
+        "docker.io/library/fairlead-jobs:dev": "sha256:new",
+        "sha256:id-of-new": "sha256:new",
+        "import-2026@sha256:new": "sha256:new",
+        "sha256:id-of-old": "sha256:old",
+        "import-2026@sha256:old": "sha256:old",
+        "registry.k8s.io/pause:3.10.1": "sha256:pause",
+        "sha256:id-of-pause": "sha256:pause",
+    }
+    assert cluster.replaced(there) == ["sha256:id-of-old", "import-2026@sha256:old"]
+
+
 BOUNDS_WITHOUT_RESOURCE = (1 << len(runc_capped.NAMES)) - 1 - (1 << 24)
 
 
