@@ -1,0 +1,1 @@
+"""The evaluate Job: predict a frozen split with a version, measure, and hold the numbers against its gates."""
