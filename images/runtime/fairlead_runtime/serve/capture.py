@@ -33,6 +33,14 @@ Record = tuple[str, int, Any, Any]  # id, Unix time in ns, what came in, what we
 
 
 @dataclass(frozen=True)
+class Counts:
+    """Where losses and successes are counted: the answering thread and the flusher's threads write apart."""
+
+    answering: Callable[[str, int], None]
+    flusher: Callable[[str, int], None]
+
+
+@dataclass(frozen=True)
 class Part:
     """Rows of one hour on their way to one folder of the store."""
 
@@ -43,13 +51,17 @@ class Part:
 class Ring:
     """A bounded queue of rows between one writer and one reader."""
 
-    def __init__(self, rows: int, lost: Callable[[int], None], full_enough: Callable[[], None]) -> None:
+    def __init__(self, rows: int, lost: Callable[[int], None]) -> None:
         self._records: deque[Record] = deque()
         self._limit = rows
         self._added = 0
         self._taken = 0  # written by the reader alone, so neither count needs a lock
         self._lost = lost
-        self._full_enough = full_enough
+        self._wake: Callable[[], None] = _nothing
+
+    def attach(self, wake: Callable[[], None]) -> None:
+        """Call `wake` when a chunk of rows is there."""
+        self._wake = wake
 
     def add(self, record: Record, rows: int) -> bool:
         """Take a record, or drop and count it."""
@@ -60,7 +72,7 @@ class Ring:
         self._records.append(record)
         self._added += rows
         if held < _CHUNK_ROWS <= held + rows:
-            self._full_enough()
+            self._wake()
         return True
 
     def take(self, rows_of: Callable[[Record], int]) -> list[Record]:
@@ -77,16 +89,14 @@ class Ring:
 class Capture:
     """One worker's captured requests."""
 
-    def __init__(
-        self, document: ServeInput, signature: Signature, count: Callable[[str, int], None], salt: bytes
-    ) -> None:
+    def __init__(self, document: ServeInput, signature: Signature, counts: Counts, salt: bytes) -> None:
         self._percent = document.capture.percent
         self._due = 0
-        self._count = count
+        self._count = counts.flusher
         self._layout = CaptureLayout(document, signature, salt)
-        self.wake: Callable[[], None] = lambda: None
         rows = max(_CHUNK_ROWS, MAX_VALUES // max(1, len(signature.inputs)))
-        self._ring = Ring(rows, lambda n: count("capture_lost", n), lambda: self.wake())
+        self._ring = Ring(rows, lambda n: counts.answering("capture_lost", n))
+        self.attach = self._ring.attach
 
     def wanted(self) -> bool:
         """Return whether this request is one of the sample: exactly `percent` of any hundred in a row."""
@@ -216,20 +226,22 @@ def _spread(records: list[Record]) -> Iterator[tuple[list[str], list[int], list[
 class Feedback:
     """What turned out to be true, by response id: columns id, time, label (text; a number for a regression)."""
 
-    def __init__(self, document: ServeInput, signature: Signature, count: Callable[[str, int], None]) -> None:
+    def __init__(self, document: ServeInput, signature: Signature, counts: Counts) -> None:
         self._document = document
-        self._count = count
+        self._count = counts.flusher
         self._regression = signature.task == Task.REGRESSION
         self._label = label_text(signature)
-        self.wake: Callable[[], None] = lambda: None
-        self._ring = Ring(50_000, lambda n: count("feedback_lost", n), lambda: self.wake())
+        self._ring = Ring(50_000, lambda n: counts.answering("feedback_lost", n))
+        self.attach = self._ring.attach
 
     def check(self, label: Any) -> str | None:
         """Return what is wrong with a label, or None."""
         if self._regression:
             good = isinstance(label, (int, float)) and not isinstance(label, bool)
             return None if good else "label: expected a number, the target that turned out to be true"
-        return None if isinstance(label, (str, int, float, bool)) else "label: expected a class (text, number or boolean)"
+        return (
+            None if isinstance(label, (str, int, float, bool)) else "label: expected a class (text, number or boolean)"
+        )
 
     def add(self, response_id: str, now_ns: int, label: Any) -> bool:
         """Keep a label; return False if there was no room."""
@@ -258,6 +270,10 @@ class Feedback:
     def lost(self, rows: int) -> None:
         """Count labels that were given up."""
         self._count("feedback_lost", rows)
+
+
+def _nothing() -> None:
+    """Wake nobody: no flusher is attached yet."""
 
 
 def label_text(signature: Signature) -> Callable[[Any], str]:

@@ -26,7 +26,7 @@ _JSON_NAMES = {dict: "an object", list: "a list", str: "text", bool: "a boolean"
 _MAX_REMEMBERED = 1024  # combinations of types; more can only come from an attacker or from very gappy rows
 
 
-class BadRequest(Exception):
+class RequestError(Exception):
     """What came does not fit; becomes an answer with this status and message."""
 
     def __init__(self, message: str, status: int = 400) -> None:
@@ -67,7 +67,7 @@ class Columns:
         self._remembered: dict[tuple[type, ...], bool] = {}
 
     def row(self, values: Any) -> Row:
-        """Return the row of one JSON object; raise BadRequest. More columns than the model takes are ignored.
+        """Return the row of one JSON object; raise RequestError. More columns than the model takes are ignored.
 
         Two versions of a model may take different columns of the same request while one replaces the other.
         """
@@ -93,14 +93,14 @@ class Columns:
         """Check a combination of types; return whether it is numbers only, without a null."""
         for index, (kind, accepted) in enumerate(zip(types, self._accepted, strict=True)):
             if kind not in accepted:
-                raise BadRequest(self._unfit(index, row[index]))
+                raise RequestError(self._unfit(index, row[index]))
         clean = self.all_numbers and _NONE not in types
         if len(self._remembered) < _MAX_REMEMBERED:
             self._remembered[types] = clean
         return clean
 
     def rows(self, values: Sequence[Any]) -> list[Column]:
-        """Return the columns of several JSON objects; raise BadRequest naming the row, counted from 0."""
+        """Return the columns of several JSON objects; raise RequestError naming the row, counted from 0."""
         try:
             picked = list(map(self._get, values))
         except (KeyError, TypeError, IndexError):
@@ -111,11 +111,11 @@ class Columns:
         types = set(map(type, values))
         if not types <= self._accepted[index]:
             row = next(i for i, value in enumerate(values) if type(value) not in self._accepted[index])
-            raise BadRequest(f"rows[{row}]: {self._unfit(index, values[row])}")
+            raise RequestError(f"rows[{row}]: {self._unfit(index, values[row])}")
         return self.column(index, values, types, "rows")
 
     def column(self, index: int, values: Sequence[Any], types: set[type], what: str) -> Column:
-        """Return one column of values whose types were checked; raise BadRequest on a number that is too large."""
+        """Return one column of values whose types were checked; raise RequestError on a number that is too large."""
         if self.inputs[index].datatype != FLOAT:
             texts = np.empty(len(values), dtype=object)
             texts[:] = values
@@ -125,50 +125,50 @@ class Columns:
         return numbers
 
     def check_range(self, index: int, numbers: Column, what: str) -> None:
-        """Raise BadRequest if a number is infinite or would become infinite in 32 bits."""
+        """Raise RequestError if a number is infinite or would become infinite in 32 bits."""
         beyond = np.abs(numbers) > LARGEST
         if beyond.any():
-            raise BadRequest(f"{what}[{int(beyond.argmax())}]: {_beyond(self.names[index])}")
+            raise RequestError(f"{what}[{int(beyond.argmax())}]: {_beyond(self.names[index])}")
 
     def _unfit(self, index: int, value: Any) -> str:
         column = self.inputs[index]
         return f"column {column.name!r}: expected {wanted_by(column)}, got {kind_of(value)}"
 
-    def _absent(self, values: Any) -> BadRequest:
+    def _absent(self, values: Any) -> RequestError:
         if not isinstance(values, dict):
-            return BadRequest(f"a row is an object of column names and values, got {kind_of(values)}")
+            return RequestError(f"a row is an object of column names and values, got {kind_of(values)}")
         absent = [name for name in self.names if name not in values]
         unknown = [name for name in values if name not in self.names]
         message = f"missing columns: {_list(absent)}" if len(absent) > 1 else f"missing column: {_list(absent)}"
         also = f"; not columns of this model: {_list(unknown)}" if unknown else ""
-        return BadRequest(f"{message}{also}; send null for a value that is not known")
+        return RequestError(f"{message}{also}; send null for a value that is not known")
 
-    def _first_absent(self, values: Sequence[Any]) -> BadRequest:
+    def _first_absent(self, values: Sequence[Any]) -> RequestError:
         for number, row in enumerate(values):
             if not isinstance(row, dict) or not row.keys() >= set(self.names):
-                return BadRequest(f"rows[{number}]: {self._absent(row)}")
-        return BadRequest("rows: each is an object of column names and values")
+                return RequestError(f"rows[{number}]: {self._absent(row)}")
+        return RequestError("rows: each is an object of column names and values")
 
-    def _too_large(self, row: Row) -> BadRequest:
-        name = next(
-            self.names[i] for i in self._numbers if row[i] is not None and not -LARGEST <= row[i] <= LARGEST
-        )
-        return BadRequest(_beyond(name))
+    def _too_large(self, row: Row) -> RequestError:
+        name = next(self.names[i] for i in self._numbers if row[i] is not None and not -LARGEST <= row[i] <= LARGEST)
+        return RequestError(_beyond(name))
 
 
 def flatten(data: Any, shape: Sequence[int], what: str) -> list[Any]:
-    """Return the values of a tensor given flat or nested, at most two levels; raise BadRequest unless they fill it."""
+    """Return the values of a tensor given flat or nested, at most two levels; raise RequestError if they do not fit."""
     size = 1
     for edge in shape:
         size *= edge
     if not isinstance(data, list):
-        raise BadRequest(f"{what}: data: expected a list, got {kind_of(data)}")
+        raise RequestError(f"{what}: data: expected a list, got {kind_of(data)}")
     if data and isinstance(data[0], list):
-        if len(data) != shape[0] or not all(isinstance(inner, list) and len(inner) * shape[0] == size for inner in data):
-            raise BadRequest(f"{what}: data: nested lists do not have the shape {list(shape)}")
+        if len(data) != shape[0] or not all(
+            isinstance(inner, list) and len(inner) * shape[0] == size for inner in data
+        ):
+            raise RequestError(f"{what}: data: nested lists do not have the shape {list(shape)}")
         data = list(chain.from_iterable(data))
     if len(data) != size:
-        raise BadRequest(f"{what}: data: shape {list(shape)} needs {size} values, got {len(data)}")
+        raise RequestError(f"{what}: data: shape {list(shape)} needs {size} values, got {len(data)}")
     return list(data)
 
 

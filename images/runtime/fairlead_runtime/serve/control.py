@@ -15,7 +15,7 @@ import orjson
 from fairlead.contract.jobs import ArmReport, ServeInput
 
 from .capture import Feedback
-from .columns import BadRequest, kind_of
+from .columns import RequestError, kind_of
 from .counters import Counters
 from .predict import Route, parse_json
 from .wire import TEXT, Request, Response
@@ -57,7 +57,7 @@ class InternalEndpoint:
             return _error(405, f"takes {route.method.decode()}", b"allow: %b\r\n" % route.method)
         try:
             return route.handler(request)
-        except BadRequest as error:
+        except RequestError as error:
             return _error(error.status, str(error))
 
     def refuse(self, request: Request, status: int, reason: str) -> Response:
@@ -90,7 +90,7 @@ class Control:
         return InternalEndpoint({b"/metrics": Route(b"GET", lambda _: Response(200, render(), content_type=TEXT))})
 
     def arm(self) -> ArmReport:
-        """Return the counts since this start: predictions that were answered, whatever the answer, and those waiting."""
+        """Return the counts since this start: predictions that were answered in any way, and those that wait."""
         counts = self._counters.simple()
         return ArmReport(
             start_id=self._state.start_id,
@@ -115,7 +115,7 @@ class Control:
         document = parse_json(request)
         items = document if isinstance(document, list) else [document]
         if not 0 < len(items) <= MAX_LABELS:
-            raise BadRequest(f"expected 1 to {MAX_LABELS} labels, got {len(items)}")
+            raise RequestError(f"expected 1 to {MAX_LABELS} labels, got {len(items)}")
         pairs = [_label(self._feedback, position, item) for position, item in enumerate(items)]
         now_ns = time.time_ns()
         if not all(self._feedback.add(response_id, now_ns, label) for response_id, label in pairs):
@@ -125,13 +125,13 @@ class Control:
 
 def _label(feedback: Feedback, position: int, item: Any) -> tuple[str, Any]:
     if not isinstance(item, dict):
-        raise BadRequest(f"[{position}]: expected an object with id and label, got {kind_of(item)}")
+        raise RequestError(f"[{position}]: expected an object with id and label, got {kind_of(item)}")
     response_id, label = item.get("id"), item.get("label")
     if not isinstance(response_id, str) or not 0 < len(response_id) <= 64:
-        raise BadRequest(f"[{position}]: id: expected the id of a response, got {kind_of(response_id)}")
+        raise RequestError(f"[{position}]: id: expected the id of a response, got {kind_of(response_id)}")
     wrong = feedback.check(label)
     if wrong:
-        raise BadRequest(f"[{position}]: {wrong}, got {kind_of(label)}")
+        raise RequestError(f"[{position}]: {wrong}, got {kind_of(label)}")
     return response_id, label
 
 

@@ -1,7 +1,7 @@
 """Counts of one server, in memory that all its worker processes share: written by each, summed by whoever asks.
 
-Each worker has a row of its own, so nothing is locked and nothing is lost. Cumulative since the process began; a new
-start is a new `start_id`. Written on the hot path by `predict` and `capture`, read by `control`.
+Each writing thread has a row of its own, so nothing is locked and nothing is lost. Cumulative since the process began;
+a new start is a new `start_id`. Written on the hot path by `predict` and `capture`, read by `control`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,22 @@ from fairlead_runtime.profile import PREDICTION, SCORE, ModelProfile, NumericCol
 from .wire import GONE
 
 CODES = (200, 400, 404, 405, 408, 413, 414, 415, 422, 431, GONE, 500, 503, 0)  # 0: any other
-SIMPLE = ("started", "answered", "failed", "slow", "rows", "latency_us", "captured", "capture_lost", "feedback",
-          "feedback_lost")  # fmt: skip
+SIMPLE = (
+    "ready",
+    "started",
+    "answered",
+    "failed",
+    "slow",
+    "rows",
+    "latency_us",
+    "captured",
+    "capture_lost",
+    "feedback",
+    "feedback_lost",
+)
 LATENCY_EDGES_MS = (0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000)
 MAX_BINS = 10
-_SLOTS = 64  # of SIMPLE, CODES, latency and prediction bins together: 10 + 14 + 15 + 10
+_SLOTS = 64  # of SIMPLE, CODES, latency and prediction bins together: 11 + 14 + 15 + 10
 
 
 @dataclass(frozen=True)
@@ -38,22 +49,22 @@ class Edges:
 
 
 class Counters:
-    """The rows of all workers; `worker(i)` is what worker i writes to."""
+    """The rows of all writers; `writer(i)` is what thread i of the server, and no other, writes to."""
 
-    def __init__(self, workers: int, edges: Edges, threshold_ms: float | None) -> None:
+    def __init__(self, writers: int, edges: Edges, threshold_ms: float | None) -> None:
         self.edges = edges
         self.threshold_ns = int(threshold_ms * 1e6) if threshold_ms else 0
-        self.workers = workers
-        self._memory = mmap.mmap(-1, workers * _SLOTS * 8)
+        self._writers = writers
+        self._memory = mmap.mmap(-1, writers * _SLOTS * 8)  # anonymous and shared: forked workers see it too
         self._view = memoryview(self._memory).cast("Q")
 
-    def worker(self, index: int) -> WorkerCounters:
-        """Return the writer of worker `index`."""
-        return WorkerCounters(self, self._view[index * _SLOTS : (index + 1) * _SLOTS])
+    def writer(self, index: int) -> Writer:
+        """Return writer `index`."""
+        return Writer(self, self._view[index * _SLOTS : (index + 1) * _SLOTS])
 
     def total(self, slot: int) -> int:
-        """Return one slot's sum over the workers."""
-        return sum(self._view[worker * _SLOTS + slot] for worker in range(self.workers))
+        """Return one slot's sum over the writers."""
+        return sum(self._view[row * _SLOTS + slot] for row in range(self._writers))
 
     def simple(self) -> dict[str, int]:
         """Return the plain counts by name."""
@@ -81,8 +92,8 @@ _STARTED, _ANSWERED, _FAILED, _SLOW = _AT["started"], _AT["answered"], _AT["fail
 _ROWS, _LATENCY_US = _AT["rows"], _AT["latency_us"]
 
 
-class WorkerCounters:
-    """What one worker counts; every method is a few additions."""
+class Writer:
+    """What one thread counts; every method is a few additions."""
 
     def __init__(self, counters: Counters, view: memoryview) -> None:
         self._view = view
@@ -127,7 +138,8 @@ def _prediction_edges(profile: ModelProfile | None) -> tuple[float, ...]:
     column = columns.get(SCORE) or columns.get(PREDICTION)
     if not isinstance(column, NumericColumn):
         return tuple(i / MAX_BINS for i in range(1, MAX_BINS))
-    share, seen, chosen = max(1, sum(column.counts)) / MAX_BINS, 0, []
+    chosen: list[float] = []
+    share, seen = max(1, sum(column.counts)) / MAX_BINS, 0
     for edge, count in zip(column.edges, column.counts, strict=False):
         seen += count
         if seen >= share * (len(chosen) + 1) and len(chosen) < MAX_BINS - 1:

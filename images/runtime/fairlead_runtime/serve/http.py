@@ -321,5 +321,3 @@ class Connection(asyncio.Protocol):
             self.close()
         elif self._state in (_HEADERS, _EXPECTING, _BODY) and now_s - self._since > limits.request_s:
             self._refuse(408, f"the request was not complete after {limits.request_s:g} seconds")
-
-

@@ -17,7 +17,7 @@ from fairlead_runtime.errors import BadInput
 from fairlead_runtime.signature import FLOAT, Signature
 
 from .columns import Column, Row
-from .models import Labels, ModelFailed, Outcome, single
+from .models import Labels, ModelError, Outcome, single
 
 
 class JoblibModel:
@@ -26,7 +26,7 @@ class JoblibModel:
     def __init__(self, path: Path, signature: Signature) -> None:
         try:
             import joblib  # noqa: PLC0415 - absent from the server's image
-            import pandas  # noqa: PLC0415, ICN001
+            import pandas  # noqa: PLC0415
         except ImportError as error:
             raise BadInput(
                 "FormatNotInImage", f"{path.name} needs {error.name}, which this image lacks; use the jobs image"
@@ -49,7 +49,7 @@ class JoblibModel:
             probabilities = self._estimator.predict_proba(frame) if self._probabilities else None
             return Outcome(self._labels.values(np.asarray(self._estimator.predict(frame))), probabilities)
         except Exception as error:
-            raise ModelFailed(f"{type(error).__name__}: {str(error)[:300]}") from error
+            raise ModelError(f"{type(error).__name__}: {str(error)[:300]}") from error
 
 
 def _as_trained(column: Column) -> Column:

@@ -43,9 +43,8 @@ def _lines(document: ServeInput, counters: Counters) -> Iterator[str]:
     edges = [edge / 1000 for edge in counters.edges.latency_ms]
     yield from _histogram("request_duration_seconds", labels, edges, counters.latency())
     yield f"fairlead_request_duration_seconds_sum{{{labels}}} {simple['latency_us'] / 1e6}"
-    yield from _head("predictions", "histogram", "Predicted scores (or numbers), cut where the training profile was.")
+    yield from _head("predictions", "histogram", "Predicted scores or numbers; a bin ends just below its edge.")
     yield from _histogram("predictions", labels, counters.edges.prediction, counters.predictions())
-    yield f"fairlead_predictions_sum{{{labels}}} {counters.prediction_sum()}"
 
 
 def _head(name: str, kind: str, text: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """What a loaded model does for the server: one row fast, or a batch; and the outcome in the words of its signature.
 
-A model raises `ModelFailed` when its own code raised; whether an input fits the signature was decided before.
+A model raises `ModelError` when its own code raised; whether an input fits the signature was decided before.
 Never knows of HTTP or JSON. Made by `loading`, called by `predict` and `oip` (and by gRPC when it comes).
 """
 
@@ -19,7 +19,7 @@ from fairlead_runtime.signature import Signature
 from .columns import Column, Row
 
 
-class ModelFailed(Exception):
+class ModelError(Exception):
     """The model raised on an input that its signature takes."""
 
 
@@ -37,10 +37,10 @@ class Model(Protocol):
     """A loaded model."""
 
     def predict_row(self, row: Row) -> Outcome:
-        """Return the outcome of one checked row; its arrays are valid until the next call. Raise ModelFailed."""
+        """Return the outcome of one checked row; its arrays are valid until the next call. Raise ModelError."""
 
     def predict(self, columns: Sequence[Column]) -> Outcome:
-        """Return the outcome of checked columns, at least one row. Raise ModelFailed."""
+        """Return the outcome of checked columns, at least one row. Raise ModelError."""
 
 
 class Labels:

@@ -19,14 +19,14 @@ from fairlead.contract.jobs import ServeInput
 from fairlead.contract.training import Task
 from fairlead_runtime.signature import FLOAT, Input
 
-from .columns import BadRequest, Column, Columns, accepted_types, flatten, kind_of, wanted_by
+from .columns import Column, RequestError, accepted_types, flatten, kind_of, wanted_by
 from .models import Outcome
 from .predict import MAX_ROWS, Answers, Predictor, PublicEndpoint, Route, parse_json
 from .wire import Request, Response
 
 INTEGERS = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
 NUMBERS = ("FP16", "FP32", "FP64", *INTEGERS)
-MATRIX = "input"  # what metadata calls the one tensor of all columns; any name is taken
+_CLASS_DATATYPES = {"Integer": "INT64", "Boolean": "BOOL", "Float": "FP64"}
 _BINARY = b"inference-header-content-length"
 
 
@@ -83,16 +83,16 @@ class InferenceProtocol:
     def _output_metadata(self) -> list[tuple[str, str, list[int]]]:
         signature = self._predictor.signature
         regression = signature.task == Task.REGRESSION
-        label = "FP32" if regression else {"Integer": "INT64", "Boolean": "BOOL"}.get(str(signature.class_type), "BYTES")
+        label = "FP32" if regression else _CLASS_DATATYPES.get(str(signature.class_type), "BYTES")
         more = [(self._outputs[1], "FP32", [len(signature.classes)])] if len(self._outputs) > 1 else []
         return [(self._outputs[0], label, []), *more]
 
     def _infer(self, request: Request) -> Response:
         if request.header(_BINARY) is not None:
-            raise BadRequest("the binary tensor extension is not served; send tensors as JSON data")
+            raise RequestError("the binary tensor extension is not served; send tensors as JSON data")
         document = parse_json(request)
         if not isinstance(document, dict):
-            raise BadRequest(f"expected an object with inputs, got {kind_of(document)}")
+            raise RequestError(f"expected an object with inputs, got {kind_of(document)}")
         wanted = _wanted_outputs(document, self._outputs)
         columns = self._decode(_tensors(document))
         now_ns = time.time_ns()
@@ -118,11 +118,13 @@ class InferenceProtocol:
             parts = [f"missing {_few(absent)}"] if absent else []
             parts += [f"unknown {_few(unknown)}"] if unknown else []
             parts += ["a name occurs twice"] if count != len(by_name) else []
-            raise BadRequest(f"inputs: {'; '.join(parts)}; expected one tensor for each of {len(names)} columns")
+            raise RequestError(f"inputs: {'; '.join(parts)}; expected one tensor for each of {len(names)} columns")
 
     def _decode_column(self, index: int, tensor: Tensor, rows: int) -> Column:
         if tensor.shape not in ((rows,), (rows, 1)):
-            raise BadRequest(f"input {tensor.name!r}: expected shape [{rows}] or [{rows}, 1], got {list(tensor.shape)}")
+            raise RequestError(
+                f"input {tensor.name!r}: expected shape [{rows}] or [{rows}, 1], got {list(tensor.shape)}"
+            )
         column = self._columns.inputs[index]
         _check_datatype(tensor, column)
         types = set(map(type, tensor.data))
@@ -134,12 +136,12 @@ class InferenceProtocol:
         count = len(self._columns.names)
         if tensor.shape[1] != count:
             message = f"input {tensor.name!r}: expected shape [rows, {count}], got {list(tensor.shape)}"
-            raise BadRequest(f"{message}; the columns are {_few(self._columns.names)}")
+            raise RequestError(f"{message}; the columns are {_few(self._columns.names)}")
         if tensor.datatype not in NUMBERS:
-            raise BadRequest(f"input {tensor.name!r}: expected datatype FP32 or FP64, got {tensor.datatype}")
+            raise RequestError(f"input {tensor.name!r}: expected datatype FP32 or FP64, got {tensor.datatype}")
         types = set(map(type, tensor.data))
         nullable = all(column.nullable for column in self._columns.inputs)
-        accepted = frozenset({int, float, type(None)} if nullable else {int, float})
+        accepted = frozenset[type]({int, float, type(None)} if nullable else {int, float})
         _check_types(tensor, types, accepted, "a number")
         matrix = np.array(tensor.data, dtype=np.float64).reshape(tensor.shape)
         for index in range(count):
@@ -156,17 +158,17 @@ class InferenceProtocol:
         if outcome.probabilities is not None and self._outputs[-1] in wanted:
             flat = np.ascontiguousarray(outcome.probabilities, dtype=np.float32)
             shape = list(flat.shape)
-            outputs.append(
-                {"name": self._outputs[-1], "datatype": "FP32", "shape": shape, "data": flat.reshape(-1)}
-            )
+            outputs.append({"name": self._outputs[-1], "datatype": "FP32", "shape": shape, "data": flat.reshape(-1)})
         value = {"model_name": self._name, "model_version": self._version, "id": own_id, "outputs": outputs}
         return self._answers.make(200, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), response_id)
 
 
 def _output_names(predictor: Predictor) -> tuple[str, ...]:
     signature = predictor.signature
-    return (signature.label_output, signature.probability_output) if signature.probability_output else (
-        signature.label_output,
+    return (
+        (signature.label_output, signature.probability_output)
+        if signature.probability_output
+        else (signature.label_output,)
     )
 
 
@@ -175,35 +177,37 @@ def _wanted_outputs(document: dict[str, Any], names: tuple[str, ...]) -> tuple[s
     if outputs is None or outputs == []:
         return names
     if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
-        raise BadRequest("outputs: expected a list of objects with a name")
+        raise RequestError("outputs: expected a list of objects with a name")
     wanted = tuple(output.get("name") for output in outputs)
     unknown = [str(name)[:64] for name in wanted if name not in names]
     if unknown:
-        raise BadRequest(f"outputs: unknown {_few(unknown)}; this model has {_few(names)}")
+        raise RequestError(f"outputs: unknown {_few(unknown)}; this model has {_few(names)}")
     return tuple(str(name) for name in wanted)
 
 
 def _tensors(document: dict[str, Any]) -> list[Tensor]:
     inputs = document.get("inputs")
     if not isinstance(inputs, list) or not inputs:
-        raise BadRequest(f"inputs: expected a list of tensors, got {'[]' if inputs == [] else kind_of(inputs)}")
+        raise RequestError(f"inputs: expected a list of tensors, got {'[]' if inputs == [] else kind_of(inputs)}")
     return [_tensor(position, value) for position, value in enumerate(inputs)]
 
 
 def _tensor(position: int, value: Any) -> Tensor:
     where = f"inputs[{position}]"
     if not isinstance(value, dict):
-        raise BadRequest(f"{where}: expected an object with name, shape, datatype and data, got {kind_of(value)}")
+        raise RequestError(f"{where}: expected an object with name, shape, datatype and data, got {kind_of(value)}")
     name, datatype, shape = value.get("name"), value.get("datatype"), value.get("shape")
     if not isinstance(name, str):
-        raise BadRequest(f"{where}: name: expected text, got {kind_of(name)}")
+        raise RequestError(f"{where}: name: expected text, got {kind_of(name)}")
     where = f"input {name[:64]!r}"
     if datatype not in (*NUMBERS, "BOOL", "BYTES"):
         got = repr(datatype[:32]) if isinstance(datatype, str) else kind_of(datatype)
-        raise BadRequest(f"{where}: datatype: expected one of {', '.join(NUMBERS)}, BOOL, BYTES, got {got}")
-    good = isinstance(shape, list) and len(shape) in (1, 2) and all(type(e) is int and 0 < e for e in shape)
+        raise RequestError(f"{where}: datatype: expected one of {', '.join(NUMBERS)}, BOOL, BYTES, got {got}")
+    good = isinstance(shape, list) and len(shape) in (1, 2) and all(type(e) is int and e > 0 for e in shape)
     if not good or not isinstance(shape, list) or shape[0] > MAX_ROWS or shape[-1] > 1_000_000:
-        raise BadRequest(f"{where}: shape: expected [rows] or [rows, columns], at most {MAX_ROWS} rows, got {shape!r:.64}")
+        raise RequestError(
+            f"{where}: shape: expected [rows] or [rows, columns], at most {MAX_ROWS} rows, got {shape!r:.64}"
+        )
     return Tensor(name, datatype, tuple(shape), flatten(value.get("data"), shape, where))
 
 
@@ -211,14 +215,14 @@ def _check_datatype(tensor: Tensor, column: Input) -> None:
     fitting = (*NUMBERS, "BOOL") if column.datatype == FLOAT else ("BYTES",)
     if tensor.datatype not in fitting:
         wanted = "FP32, FP64 or an integer type" if column.datatype == FLOAT else "BYTES"
-        raise BadRequest(f"input {tensor.name!r}: expected datatype {wanted}, got {tensor.datatype}")
+        raise RequestError(f"input {tensor.name!r}: expected datatype {wanted}, got {tensor.datatype}")
 
 
 def _check_types(tensor: Tensor, types: set[type], accepted: frozenset[type], wanted: str) -> None:
     if types <= accepted:
         return
     place, value = next((i, value) for i, value in enumerate(tensor.data) if type(value) not in accepted)
-    raise BadRequest(f"input {tensor.name!r}: data[{place}]: expected {wanted}, got {kind_of(value)}")
+    raise RequestError(f"input {tensor.name!r}: data[{place}]: expected {wanted}, got {kind_of(value)}")
 
 
 def _few(names: Sequence[str]) -> str:

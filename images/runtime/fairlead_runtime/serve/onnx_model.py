@@ -22,7 +22,7 @@ from fairlead_runtime.errors import BadInput
 from fairlead_runtime.signature import FLOAT, Signature
 
 from .columns import Column, Row
-from .models import Labels, ModelFailed, Outcome
+from .models import Labels, ModelError, Outcome
 
 _FATAL = 4  # ONNX Runtime's log level: what it would print on each failing request, we count
 _TENSOR_TYPES = {"tensor(float)": "FP32", "tensor(string)": "BYTES"}
@@ -46,14 +46,14 @@ class OnnxModel:
         try:
             return self._outcome(self._run_row(row))
         except Exception as error:
-            raise ModelFailed(_first_line(error)) from error
+            raise ModelError(_first_line(error)) from error
 
     def predict(self, columns: Sequence[Column]) -> Outcome:
         """Return the outcome of checked columns."""
         try:
             return self._outcome(self._session.run(self._outputs, self._feeds(columns)))
         except Exception as error:
-            raise ModelFailed(_first_line(error)) from error
+            raise ModelError(_first_line(error)) from error
 
     def _outcome(self, outputs: Sequence[NDArray[Any]]) -> Outcome:
         return Outcome(self._labels.values(outputs[0]), outputs[1] if len(outputs) > 1 else None)
@@ -67,7 +67,7 @@ class OnnxModel:
             binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(part))
         for name in self._outputs:
             binding.bind_output(name, "cpu")
-        pack, window = struct.Struct(f"{count}f").pack_into, memoryview(memory).cast("B")
+        pack, window = struct.Struct(f"{count}f").pack_into, memoryview(memory.data).cast("B")
         run, outputs = self._session.run_with_iobinding, binding.copy_outputs_to_cpu
 
         def run_row(row: Row) -> Sequence[NDArray[Any]]:
@@ -136,7 +136,9 @@ def _tensor_names(session: Any, signature: Signature) -> list[str]:
     types = {name: _TENSOR_TYPES.get(tensor.type, tensor.type) for name, tensor in has.items()}
     if types != wants or len(wants) != len(session.get_inputs()):
         differing = sorted(n for n in types.keys() | wants.keys() if types.get(n) != wants.get(n))[:5]
-        said = "; ".join(f"{n}: graph {types.get(n, 'nothing')}, signature {wants.get(n, 'nothing')}" for n in differing)
+        said = "; ".join(
+            f"{n}: graph {types.get(n, 'nothing')}, signature {wants.get(n, 'nothing')}" for n in differing
+        )
         raise BadInput("SignatureMismatch", f"the model's inputs are not those of signature.json: {said}")
     return [has[name].name for name in wants]
 

@@ -18,10 +18,10 @@ from fairlead.contract.jobs import ServeInput
 from fairlead_runtime.signature import Signature
 
 from .capture import Capture
-from .columns import BadRequest, Column, Columns, Row, kind_of
-from .counters import WorkerCounters
+from .columns import Column, Columns, RequestError, Row, kind_of
+from .counters import Writer
 from .ids import ResponseIds
-from .models import Model, ModelFailed, Outcome
+from .models import Model, ModelError, Outcome
 from .wire import Request, Response
 
 log = logging.getLogger("fairlead.serve")
@@ -48,14 +48,17 @@ class Answers:
 
     def __init__(self, document: ServeInput) -> None:
         self._ids = ResponseIds(document.revision)
-        self._lineage = b"".join(
-            f"{name}: {value}\r\n".encode()
-            for name, value in (
-                (env.HEADER_MODEL_VERSION, document.artifact.version),
-                (env.HEADER_MODEL_DIGEST, document.artifact.digest),
-                (env.HEADER_REVISION, document.revision),
+        self._lineage = (
+            b"".join(
+                f"{name}: {value}\r\n".encode()
+                for name, value in (
+                    (env.HEADER_MODEL_VERSION, document.artifact.version),
+                    (env.HEADER_MODEL_DIGEST, document.artifact.digest),
+                    (env.HEADER_REVISION, document.revision),
+                )
             )
-        ) + f"{env.HEADER_RESPONSE_ID}: ".encode()
+            + f"{env.HEADER_RESPONSE_ID}: ".encode()
+        )
 
     def new_id(self, now_ns: int) -> str:
         """Return a new response id; `now_ns` is Unix time."""
@@ -77,7 +80,7 @@ class Answers:
 class Predictor:
     """One model with its columns: predicts, counts and captures, whatever protocol the values came by."""
 
-    def __init__(self, model: Model, signature: Signature, counters: WorkerCounters, capture: Capture | None) -> None:
+    def __init__(self, model: Model, signature: Signature, counters: Writer, capture: Capture | None) -> None:
         self.columns = Columns(signature)
         self.signature = signature
         self._model = model
@@ -86,10 +89,10 @@ class Predictor:
         self._last_log = 0.0
 
     def predict_row(self, row: Row, response_id: str, now_ns: int) -> Outcome:
-        """Return the outcome of a checked row; raise ModelFailed."""
+        """Return the outcome of a checked row; raise ModelError."""
         try:
             outcome = self._model.predict_row(row)
-        except ModelFailed as error:
+        except ModelError as error:
             raise self._failed(error, response_id) from error
         scores = _scores(outcome)
         self._counters.predicted(scores)
@@ -98,10 +101,10 @@ class Predictor:
         return outcome
 
     def predict(self, columns: Sequence[Column], response_id: str, now_ns: int) -> Outcome:
-        """Return the outcome of checked columns; raise ModelFailed."""
+        """Return the outcome of checked columns; raise ModelError."""
         try:
             outcome = self._model.predict(columns)
-        except ModelFailed as error:
+        except ModelError as error:
             raise self._failed(error, response_id) from error
         scores = _scores(outcome)
         self._counters.predicted(scores)
@@ -109,18 +112,18 @@ class Predictor:
             self._capture.add_rows(response_id, now_ns, columns, (outcome.predictions, scores))
         return outcome
 
-    def _failed(self, error: ModelFailed, response_id: str) -> ModelFailed:
+    def _failed(self, error: ModelError, response_id: str) -> ModelError:
         now = time.monotonic()
         if now - self._last_log > _LOG_EVERY_S:
             self._last_log = now
             log.error("the model raised on a request that fits its signature (%s): %s", response_id, error)
-        return ModelFailed(f"the model failed on this input ({error}); response {response_id}")
+        return ModelError(f"the model failed on this input ({error}); response {response_id}")
 
 
 class PublicEndpoint:
     """Routes of the public port; implements `wire.Endpoint`."""
 
-    def __init__(self, predictor: Predictor, answers: Answers, counters: WorkerCounters) -> None:
+    def __init__(self, predictor: Predictor, answers: Answers, counters: Writer) -> None:
         self._predictor = predictor
         self._answers = answers
         self._counters = counters
@@ -148,9 +151,9 @@ class PublicEndpoint:
             return self._answers.error(405, message, b"allow: %b\r\n" % allowed)
         try:
             response: Response = route.handler(request)
-        except BadRequest as error:
+        except RequestError as error:
             return self._answers.error(error.status, str(error))
-        except ModelFailed as error:
+        except ModelError as error:
             return self._answers.error(500, str(error))
         return response
 
@@ -171,7 +174,7 @@ class PublicEndpoint:
             return self._one(document)
         if not isinstance(rows, list) or not 0 < len(rows) <= MAX_ROWS:
             got = f"{len(rows)} rows" if isinstance(rows, list) else kind_of(rows)
-            raise BadRequest(f"rows: expected a list of 1 to {MAX_ROWS} objects, got {got}")
+            raise RequestError(f"rows: expected a list of 1 to {MAX_ROWS} objects, got {got}")
         return self._one(rows[0]) if len(rows) == 1 else self._many(rows)
 
     def _one(self, values: Any) -> Response:
@@ -187,22 +190,22 @@ class PublicEndpoint:
         return self._respond(response_id, self._predictor.predict(columns, response_id, now_ns))
 
     def _respond(self, response_id: str, outcome: Outcome) -> Response:
-        value = {"id": response_id, "predictions": outcome.predictions}
+        value: dict[str, Any] = {"id": response_id, "predictions": outcome.predictions}
         if outcome.probabilities is not None:
             value["probabilities"] = outcome.probabilities
         return self._answers.make(200, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), response_id)
 
 
 def parse_json(request: Request) -> Any:
-    """Return the body's JSON value; raise BadRequest, 415 for an encoding that is not ours."""
+    """Return the body's JSON value; raise RequestError, 415 for an encoding that is not ours."""
     try:
         return orjson.loads(request.body)
     except orjson.JSONDecodeError as error:
         encoding = request.header(b"content-encoding")
         if encoding not in (None, b"identity"):
-            raise BadRequest(f"content-encoding {_shown(encoding)}: send the body as it is", 415) from None
+            raise RequestError(f"content-encoding {_shown(encoding)}: send the body as it is", 415) from None
         what = f"not JSON: {error}" if request.body else "expected a JSON object, got an empty body"
-        raise BadRequest(f"the body is {what}" if request.body else what) from None
+        raise RequestError(f"the body is {what}" if request.body else what) from None
 
 
 def _scores(outcome: Outcome) -> list[float]:

@@ -1,0 +1,280 @@
+"""The processes of one server: load, listen, answer, drain, end. The only module here that knows signals and sockets.
+
+With one worker everything runs in one process and one event loop. With more, this process forks them before anything
+with threads is loaded, keeps the internal ports for itself, and ends when a worker ends unasked: a crash must be seen
+as a restart of the container, not healed in secret. Called by `__main__`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvloop
+
+from fairlead.contract import env
+from fairlead.contract.jobs import ServeInput
+from fairlead_runtime.store import Store, open_store
+
+from . import metrics
+from .capture import Capture, Counts, Feedback, salt_of
+from .control import Control, State
+from .counters import Counters, Edges
+from .flush import Flusher, Pace
+from .http import HttpServer
+from .ids import new_start_id
+from .loading import Fetched, fetch, load
+from .oip import InferenceProtocol
+from .predict import Answers, Predictor, PublicEndpoint
+from .wire import Endpoint, Limits
+
+log = logging.getLogger("fairlead.serve")
+
+_BACKLOG = 1024
+_SWEEP_S = 1.0
+_FLUSH_S = 10.0  # of the pod's grace period, after the drain
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says; the ports are the contract's, other ones are for tests."""
+
+    host: str = "0.0.0.0"
+    port_http: int = env.PORT_HTTP
+    port_control: int = env.PORT_CONTROL
+    port_metrics: int = env.PORT_METRICS
+    drain_s: float = 5.0
+    finish_s: float = 10.0  # for requests that are in flight when the drain ends
+    limits: Limits = field(default_factory=Limits)
+    pace: Pace = field(default_factory=Pace)
+    pod: str = "local"
+    work_dir: Path = Path("/tmp")
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Settings:
+        """Return the settings of an environment."""
+        limits = Limits(
+            body_bytes=int(environ.get("FAIRLEAD_MAX_BODY_BYTES", Limits.body_bytes)),
+            pending=int(environ.get("FAIRLEAD_MAX_PENDING", Limits.pending)),
+            idle_s=float(environ.get("FAIRLEAD_IDLE_S", Limits.idle_s)),
+            request_s=float(environ.get("FAIRLEAD_REQUEST_S", Limits.request_s)),
+        )
+        return cls(
+            host=environ.get("FAIRLEAD_HOST", cls.host),
+            port_http=int(environ.get("FAIRLEAD_PORT_HTTP", cls.port_http)),
+            port_control=int(environ.get("FAIRLEAD_PORT_CONTROL", cls.port_control)),
+            port_metrics=int(environ.get("FAIRLEAD_PORT_METRICS", cls.port_metrics)),
+            drain_s=float(environ.get("FAIRLEAD_DRAIN_S", cls.drain_s)),
+            limits=limits,
+            pace=Pace(every_s=float(environ.get("FAIRLEAD_CAPTURE_FLUSH_S", Pace.every_s))),
+            pod=environ.get(env.POD_NAME, cls.pod),
+            work_dir=Path(environ.get(env.WORK_DIR, cls.work_dir)),
+        )
+
+
+@dataclass(frozen=True)
+class Server:
+    """All that the processes of one server share."""
+
+    document: ServeInput
+    settings: Settings
+    fetched: Fetched
+    counters: Counters
+    state: State
+    environ: Mapping[str, str]
+
+    def store(self) -> Store:
+        """Return the store with no tries of its own: the flusher keeps what it could not write, and goes on."""
+        return open_store(self.environ, retry_delays_s=())
+
+
+def serve(document: ServeInput, environ: Mapping[str, str]) -> int:
+    """Serve until SIGTERM and return the exit code; raise JobError if the artifact cannot be served."""
+    settings = Settings.read(environ)
+    fetched = fetch(open_store(environ), document.artifact, settings.work_dir / "model")
+    workers = max(1, document.workers)
+    edges = Edges.of(document.latency_threshold_ms, fetched.profile)
+    counters = Counters(2 * workers + 2, edges, document.latency_threshold_ms)
+    server = Server(document, settings, fetched, counters, State(new_start_id()), environ)
+    if workers > 1:
+        return _supervise(server, workers)
+    return uvloop.run(_work(server, 0, with_control=True))
+
+
+async def _work(server: Server, index: int, *, with_control: bool) -> int:
+    """Be worker `index` until SIGTERM."""
+    stop = _stop_event()
+    http, flusher = _public(server, index, own_feedback=with_control)
+    listeners = [await _listen(http, server.settings, server.settings.port_http)]
+    internal = await _internal(server, flusher.feedback) if with_control else []
+    gc.collect()
+    gc.freeze()  # what is loaded stays; the collector need not look at it again
+    server.counters.writer(2 * index).add("ready")
+    server.state.ready = True
+    flusher.thread.start()
+    log.info("worker %d serves %s (%s)", index, server.document.artifact.version, server.document.artifact.digest)
+    await _sweep_until(stop, http)
+    server.state.draining = http.draining = True
+    await asyncio.sleep(server.settings.drain_s)  # endpoints take this long to propagate; requests still come
+    await _finish(server.settings, http, listeners)
+    await asyncio.to_thread(flusher.thread.stop, _FLUSH_S)
+    for listener in internal:
+        listener.close()
+    return env.EXIT_OK
+
+
+@dataclass(frozen=True)
+class _Capturing:
+    """The flusher of one process and the feedback it carries, if any."""
+
+    thread: Flusher
+    feedback: Feedback | None
+
+
+def _public(server: Server, index: int, *, own_feedback: bool) -> tuple[HttpServer, _Capturing]:
+    document, signature = server.document, server.fetched.signature
+    writer = server.counters.writer(2 * index)
+    counts = Counts(writer.add, server.counters.writer(2 * index + 1).add)
+    salt = salt_of(server.environ, document)
+    capture = Capture(document, signature, counts, salt) if document.capture.percent else None
+    capturing = _capturing(server, f"{index}", capture, counts if own_feedback else None)
+    predictor = Predictor(load(server.fetched), signature, writer, capture)
+    answers = Answers(document)
+    endpoint = PublicEndpoint(predictor, answers, writer)
+    InferenceProtocol(predictor, answers, document, server.state.serving).add_to(endpoint)
+    return HttpServer(endpoint, server.settings.limits), capturing
+
+
+def _capturing(server: Server, name: str, capture: Capture | None, counts: Counts | None) -> _Capturing:
+    feedback = Feedback(server.document, server.fetched.signature, counts) if counts else None
+    sources = [source for source in (capture, feedback) if source is not None]
+    file_name = f"{server.settings.pod}-{server.state.start_id}-{name}"
+    thread = Flusher(server.store(), sources, file_name, server.settings.pace)
+    for source in sources:
+        source.attach(thread.wake)
+    return _Capturing(thread, feedback)
+
+
+async def _internal(server: Server, feedback: Feedback | None) -> list[asyncio.Server]:
+    control = Control(server.document, server.state, server.counters, feedback)
+    routes: list[tuple[Endpoint, int]] = [
+        (control.control_routes(), server.settings.port_control),
+        (
+            control.metrics_routes(lambda: metrics.render(server.document, server.counters)),
+            server.settings.port_metrics,
+        ),
+    ]
+    limits = Limits(body_bytes=4 << 20, connections=1_000)
+    return [await _listen(HttpServer(endpoint, limits), server.settings, port) for endpoint, port in routes]
+
+
+async def _listen(http: HttpServer, settings: Settings, port: int) -> asyncio.Server:
+    """Listen on a port that several workers may share."""
+    loop = asyncio.get_running_loop()
+    opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    opened.bind((settings.host, port))
+    return await loop.create_server(http.connect, sock=opened, backlog=_BACKLOG)
+
+
+async def _sweep_until(stop: asyncio.Event, http: HttpServer) -> None:
+    while not stop.is_set():
+        try:
+            await asyncio.wait_for(stop.wait(), _SWEEP_S)
+        except TimeoutError:
+            http.sweep()
+
+
+async def _finish(settings: Settings, http: HttpServer, listeners: list[asyncio.Server]) -> None:
+    """Take no new connections, answer what is there, and close."""
+    for listener in listeners:
+        listener.close()
+    loop = asyncio.get_running_loop()
+    until = loop.time() + settings.finish_s
+    while http.busy and loop.time() < until:  # noqa: ASYNC110 - asking costs less than an event on each request
+        await asyncio.sleep(0.02)
+    http.close()
+
+
+def _stop_event() -> asyncio.Event:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+# -- more than one worker
+
+
+def _supervise(server: Server, workers: int) -> int:
+    """Fork the workers, serve the internal ports, and end with the workers."""
+    children = [_fork(server, index) for index in range(workers)]
+    return uvloop.run(_watch(server, workers, children))
+
+
+def _fork(server: Server, index: int) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        code = uvloop.run(_work(server, index, with_control=False))
+    except Exception:
+        log.exception("a worker ended")
+    finally:
+        sys.stderr.flush()
+        os._exit(code)  # never back into the parent's stack
+
+
+async def _watch(server: Server, workers: int, children: list[int]) -> int:
+    stop = _stop_event()
+    last = 2 * workers
+    counts = Counts(server.counters.writer(last).add, server.counters.writer(last + 1).add)
+    capturing = _capturing(server, "feedback", None, counts)
+    internal = await _internal(server, capturing.feedback)
+    capturing.thread.start()
+    ended = asyncio.create_task(_await_children(children, stop))
+    while not stop.is_set():
+        server.state.ready = server.counters.simple()["ready"] == workers
+        try:
+            await asyncio.wait_for(stop.wait(), 0.1)
+        except TimeoutError:
+            continue
+    server.state.draining = True
+    for pid in children:
+        _end(pid)
+    codes = await ended
+    await asyncio.to_thread(capturing.thread.stop, _FLUSH_S)
+    for listener in internal:
+        listener.close()
+    return max(codes)
+
+
+async def _await_children(children: list[int], stop: asyncio.Event) -> list[int]:
+    """Return the exit codes; the first worker that ends makes all end."""
+
+    async def await_one(pid: int) -> int:
+        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+        if not stop.is_set():
+            log.error("worker process %d ended unasked with status %d", pid, status)
+            stop.set()
+            return os.waitstatus_to_exitcode(status) or 1
+        return abs(os.waitstatus_to_exitcode(status))
+
+    return list(await asyncio.gather(*(await_one(pid) for pid in children)))
+
+
+def _end(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        log.debug("worker %d is gone already", pid)
