@@ -15,6 +15,7 @@ from hack.cluster.settings import REPO, Settings
 from hack.cluster.shell import Log, StepError, ask, run
 
 WAIT_S = 120.0
+LABEL = "dev.fairlead/id"  # on an image in the node: the id it has in Docker
 CONFIG = REPO / "kind-config.yaml"
 
 
@@ -103,31 +104,26 @@ def _ctr(settings: Settings) -> list[str]:
     return ["docker", "exec", "--interactive", settings.node, "ctr", "--namespace", "k8s.io", "images"]
 
 
-def node_images(settings: Settings) -> dict[str, str]:
-    """What the node's containerd holds: manifest digest by reference.
-
-    Beside each named image it has a reference that is the image's id, as Docker knows it too.
-    """
+def _list_images(settings: Settings) -> list[list[str]]:
+    """The words of each line that the node's containerd prints on its images."""
     listed = ask([*_ctr(settings), "list"])
     if listed is None:
         raise StepError(f"no cluster {settings.cluster}: run `make cluster` first")
-    words = [line.split() for line in listed.splitlines()[1:]]
-    return {line[0]: line[2] for line in words}
+    return [line.split() for line in listed.splitlines()[1:]]
 
 
 def missing(settings: Settings, names: Sequence[str]) -> list[str]:
     """Those images that the node does not have in this machine's present version."""
-    there = node_images(settings)
+    labels = {words[0]: words[-1] for words in _list_images(settings)}
     ids = {name: image_id(name) for name in names}
     absent = [name for name in names if ids[name] is None]
     if absent:
         raise StepError(f"not built yet: {', '.join(absent)}; run `make images` first")
-    return [name for name in names if not _same(there, name, str(ids[name]))]
+    return [name for name in names if f"{LABEL}={ids[name]}" not in labels.get(_reference(name), "").split(",")]
 
 
-def _same(there: Mapping[str, str], name: str, image: str) -> bool:
-    digest = there.get(f"docker.io/library/{name}")
-    return digest is not None and there.get(image) == digest
+def _reference(name: str) -> str:
+    return f"docker.io/library/{name}"
 
 
 def load(settings: Settings, names: Sequence[str], log: Log) -> None:
@@ -143,7 +139,9 @@ def load(settings: Settings, names: Sequence[str], log: Log) -> None:
         )
     if save.wait() != 0 or taken.returncode != 0:
         raise StepError(f"the node did not take {', '.join(names)}")
-    unused = replaced(node_images(settings))
+    for name in names:  # last: an image without its label is loaded again
+        run(log, [*_ctr(settings), "label", _reference(name), f"{LABEL}={image_id(name)}"])
+    unused = replaced({words[0]: words[2] for words in _list_images(settings)})
     if unused:
         run(log, [*_ctr(settings), "remove", *unused])
 
