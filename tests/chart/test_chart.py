@@ -11,6 +11,7 @@ import yaml
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "fairlead"
 ROOT = CHART.parents[1]
+KUBE = ("--kube-version", "1.34.0")  # what `helm template` would ask a cluster for
 
 
 def helm(*words: str) -> subprocess.CompletedProcess[str]:
@@ -19,7 +20,7 @@ def helm(*words: str) -> subprocess.CompletedProcess[str]:
 
 def render(*settings: str) -> list[dict[str, Any]]:
     flags = [word for setting in settings for word in ("--set", setting)]
-    done = helm("template", "fairlead", str(CHART), "--namespace", "fairlead-system", *flags)
+    done = helm("template", "fairlead", str(CHART), *KUBE, "--namespace", "fairlead-system", *flags)
     assert done.returncode == 0, done.stderr
     return [obj for obj in yaml.safe_load_all(done.stdout) if obj]
 
@@ -49,7 +50,7 @@ def test_lint() -> None:
     ],
 )
 def test_values_that_mean_nothing_are_refused(setting: str, words: str) -> None:
-    done = helm("template", "fairlead", str(CHART), "--set", setting)
+    done = helm("template", "fairlead", str(CHART), *KUBE, "--set", setting)
     assert done.returncode != 0
     assert words in done.stderr
 
@@ -112,6 +113,6 @@ def test_the_store_secret_is_made_where_it_is_asked_for() -> None:
 
 
 def test_an_endpoint_is_asked_for() -> None:
-    done = helm("template", "fairlead", str(CHART), "--set", "store.namespaces={team-a}")
+    done = helm("template", "fairlead", str(CHART), *KUBE, "--set", "store.namespaces={team-a}")
     assert done.returncode != 0
     assert "store.endpoint" in done.stderr

@@ -33,6 +33,9 @@ RULES: tuple[Rule, ...] = (
     Rule(names.GROUP, tuple(f"{plural}/status" for plural in _OWN), ("patch",), "say in status what is and why"),
     Rule(names.GROUP, ("trainingruns",), ("create",), "a DriftMonitor retrains"),
     Rule(names.GROUP, ("modelversions",), ("create",), "a TrainingRun makes its version"),
+    Rule(
+        names.GROUP, ("modelversions",), ("approve",), "its template may waive approval; who wrote that held the verb"
+    ),
     Rule("batch", ("jobs",), (*_READ, "create", "delete"), "snapshot, train, evaluate; deleted once recorded"),
     Rule("batch", ("cronjobs",), (*_READ, "create", "patch", "delete"), "drift checks on a schedule"),
     Rule("", ("pods",), _READ, "exit codes, summaries, readiness and addresses of pods we made"),

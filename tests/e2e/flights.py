@@ -1,0 +1,69 @@
+"""Small real data for e2e tests: a few thousand flights, and the manifests that most tests begin with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hack.demo.lake import FEATURES, flights_of
+from tests.e2e.team import Team, manifest
+
+ROWS = 6000
+
+
+def csv(rows: int = ROWS, first: int = 1, last: int = 1) -> bytes:
+    """Return flights of some months as CSV."""
+    return bytes(flights_of(first, last).head(rows).to_csv(index=False).encode())
+
+
+def dataset_spec(uri: str, **changes: Any) -> dict[str, Any]:
+    """Return a Dataset's spec on an s3 uri."""
+    spec = {
+        "source": {"s3": {"uri": uri}},
+        "format": "CSV",
+        "target": "late",
+        "timestamp": "departs",
+        "identifiers": ["flight_id"],
+        "checks": [{"name": "key", "column": "flight_id", "notNull": {}}],
+        "split": {"method": "Stratified", "seed": 1},
+    }
+    return {**spec, **changes}
+
+
+def run_spec(estimator: str = "sklearn.linear_model.LogisticRegression", **changes: Any) -> dict[str, Any]:
+    """Return a TrainingRun's spec that needs no approval."""
+    spec = {
+        "dataset": {"name": "flights"},
+        "model": "flights",
+        "trainer": {"sklearn": {"estimator": estimator, "features": FEATURES}},
+        "versionTemplate": {"approval": {"required": False}},
+        "retries": 0,
+        "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
+    }
+    return {**spec, **changes}
+
+
+def given_dataset(team: Team, rows: int = ROWS) -> dict[str, Any]:
+    """Put flights into the lake, apply the Dataset `flights`, return it once it is Ready."""
+    uri = team.put("flights.csv", csv(rows))
+    team.apply(manifest("Dataset", "flights", dataset_spec(uri)))
+    return team.until_ready("Dataset", "flights")
+
+
+def given_version(team: Team, name: str = "flights-v1", **changes: Any) -> dict[str, Any]:
+    """Apply a TrainingRun, return its ModelVersion once it is approved."""
+    team.apply(manifest("TrainingRun", name, run_spec(**changes)))
+    team.until_ready("TrainingRun", name, 120)
+    return team.until_ready("ModelVersion", name, 120)
+
+
+def service_spec(hostname: str | None = None, **changes: Any) -> dict[str, Any]:
+    """Return an InferenceService's spec: one small replica, with the cluster's gateway when there is a hostname."""
+    spec: dict[str, Any] = {
+        "model": {"name": "flights"},
+        "predictor": {"resources": {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}},
+        "scaling": {"minReplicas": 1, "maxReplicas": 2, "targetCPUPercent": 500},
+        "rollout": {"step": {"minRequests": 50, "minDuration": "5s"}, "bake": {"duration": "5s"}},
+    }
+    if hostname:
+        spec["traffic"] = {"gateway": {"name": "public", "namespace": "gateways"}, "hostname": hostname}
+    return {**spec, **changes}
