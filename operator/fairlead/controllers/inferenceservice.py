@@ -15,7 +15,7 @@ from fairlead.plan.revision import ROLE, ServingImages
 from fairlead.plan.route import address_of, is_foreign
 from fairlead.plan.service_children import Children
 from fairlead.plan.serving_pods import pods_of
-from fairlead.plan.sizes import BAKING, PROMOTING, STEP, active_state
+from fairlead.plan.sizes import JUDGED, active_state
 from fairlead.plan.types import Key, Obj, Plan
 
 from .types import Controller, View, Watch, World, key_of, owner_key
@@ -172,7 +172,7 @@ def _foreign_routes(view: View, service: InferenceService, *, gateway_api: bool)
 
 async def _counters(world: World, service: InferenceService, pods: tuple[Obj, ...]) -> dict[str, ArmReport | str]:
     """Return what the judged arms' pods count, only while a judge looks at them."""
-    if active_state(service.status.rollout) not in (STEP, PROMOTING, BAKING):
+    if active_state(service.status.rollout) not in JUDGED:
         return {}
     counters: dict[str, ArmReport | str] = {}
     for arm in judged_arms(service.status).values():

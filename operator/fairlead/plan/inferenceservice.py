@@ -53,7 +53,7 @@ from .service_children import Children, Wanted, plan_children
 from .service_conditions import View, describe
 from .service_status import describe_rollout, traffic_of, url_of, with_ready
 from .serving_pods import ArmFacts, arm_facts, pods_of
-from .sizes import BAKING, PROMOTING, STEP, active_state, wanted_sizes
+from .sizes import BAKING, JUDGED, active_state, wanted_sizes
 from .status import new_status
 from .stops import Seen
 from .traffic import Share, effective_shares, ratio_shares, requested_shares
@@ -273,7 +273,7 @@ def _arm_facts(snapshot: InferenceServiceSnapshot, status: InferenceServiceStatu
     facts: dict[str, ArmFacts] = {}
     for arm in (status.previous, status.baseline, status.canary, status.stable):
         if arm is not None:
-            served = state in (STEP, PROMOTING, BAKING) and judged is not None and arm.name == judged.name
+            served = state in JUDGED and judged is not None and arm.name == judged.name
             since = parse_time(rollout.step_since) if rollout and rollout.step_since and served else None
             deployment = snapshot.children.deployments.get(arm.name)
             facts[arm.name] = arm_facts(deployment, pods_of(snapshot.pods, arm), since)
@@ -297,7 +297,7 @@ def _route(snapshot: InferenceServiceSnapshot, status: InferenceServiceStatus) -
 def _analysis(
     snapshot: InferenceServiceSnapshot, status: InferenceServiceStatus, arms: Mapping[str, ArmFacts], route: RouteFacts
 ) -> tuple[Evidence | None, Finding | None]:
-    if active_state(status.rollout) not in (STEP, PROMOTING, BAKING):
+    if active_state(status.rollout) not in JUDGED:
         return None, None
     shares = _shares(snapshot, status, arms)
     programmed = route.programmed

@@ -40,7 +40,7 @@ from .sizes import (
     is_sized,
     wanted_sizes,
 )
-from .stops import INCONCLUSIVE, SUSPENDED, Hold, Seen, ending_now, hold_now
+from .stops import INCONCLUSIVE, Hold, Seen, ending_now, hold_now, paused_s
 
 DRAIN_S = 10.0  # after weight 0, until pods go: connections that were open finish, counters are read once more
 DRAIN_AT_MOST_S = 60.0  # a gateway that does not program weight 0 keeps pods no longer than this
@@ -135,10 +135,7 @@ def _resumed(status: InferenceServiceStatus, seen: Seen, state: str) -> Inferenc
         status = change(status, started_at=format_time(seen.now), paused_s=0)
     if rollout.state != HELD:
         return status
-    paused = rollout.paused_s
-    if rollout.held_for == SUSPENDED:
-        paused += int(seen.since(rollout.state_since))
-    return _enter(status, seen, state, message="", paused_s=paused)
+    return _enter(status, seen, state, message="", paused_s=int(paused_s(rollout, seen)))
 
 
 # --- forward ---

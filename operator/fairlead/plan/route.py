@@ -41,7 +41,13 @@ class RouteFacts:
 
     problem: RouteProblem | None = None
     programmed: Mapping[str, int] | None = None
-    carried: Mapping[str, int] = field(default_factory=dict)  # weights in the observed route, accepted or not
+    written: Mapping[str, int] = field(default_factory=dict)  # weights in the observed route, accepted or not
+
+    def may_carry(self, name: str) -> bool:
+        """Say whether a gateway may still send requests to an arm: while it has not taken the newest route, to any."""
+        unanswered = self.programmed is None and bool(self.written) and self.problem is None
+        pending = self.problem is not None and self.problem.reason == ROUTE_PENDING and bool(self.written)
+        return self.written.get(name, 0) > 0 or unanswered or pending
 
 
 Address = tuple[str, str, str, str, str]
@@ -108,19 +114,19 @@ def route_facts(service: InferenceService, *, api_present: bool, gateway: Obj | 
                 "or remove spec.traffic.gateway to split by whole pods.",
             )
         )
-    carried = _weights(route)
+    written = _weights(route)
     if gateway is None:
         message = f"spec.traffic.gateway names Gateway {place}, which does not exist; create it or name another one."
-        return RouteFacts(RouteProblem(GATEWAY_MISSING, message), carried=carried)
+        return RouteFacts(RouteProblem(GATEWAY_MISSING, message), written=written)
     refusal, accepted = _answer(route, reference)
     if refusal:
         message = f"Gateway {place} does not take the route: {refusal}"
-        return RouteFacts(RouteProblem(ROUTE_REFUSED, message), carried=carried)
+        return RouteFacts(RouteProblem(ROUTE_REFUSED, message), written=written)
     if not accepted:
         message = f"Gateway {place} has not answered for the route yet; its controller does that within seconds."
-        return RouteFacts(RouteProblem(ROUTE_PENDING, message), carried=carried)
+        return RouteFacts(RouteProblem(ROUTE_PENDING, message), written=written)
     current = accepted >= int((route or {"metadata": {}})["metadata"].get("generation", 1))
-    return RouteFacts(programmed=carried if current else None, carried=carried)
+    return RouteFacts(programmed=written if current else None, written=written)
 
 
 def _weights(route: Obj | None) -> dict[str, int]:

@@ -133,8 +133,7 @@ def _autoscaler(there: Children, wanted: Wanted, arm: RevisionStatus, size: Size
 def _scale(deployment: Obj, wanted: Wanted, arm: RevisionStatus, size: Size) -> Iterator[Action]:
     """An autoscaler would reach its minimum too, but only at its next look, up to 15 s later."""
     replicas = int((deployment.get("spec") or {}).get("replicas", 1))
-    still_sent_to = wanted.route.carried.get(arm.name, 0) > 0
-    if size.exact and replicas != size.minimum and not (size.minimum == 0 and still_sent_to):
+    if size.exact and replicas != size.minimum and not (size.minimum == 0 and wanted.route.may_carry(arm.name)):
         yield Scale(deployment, size.minimum)
     if not size.exact and replicas < size.minimum:
         yield Scale(deployment, size.minimum)
@@ -146,5 +145,5 @@ def _leftovers(there: Children, wanted: Wanted) -> Iterator[Action]:
     for observed_by_name in (there.autoscalers, there.deployments, there.services):
         for name, observed in observed_by_name.items():
             known = name in wanted.arms or (name in front and observed_by_name is there.services)
-            if not known and wanted.route.carried.get(name, 0) == 0:
+            if not known and not wanted.route.may_carry(name):
                 yield Delete(observed)

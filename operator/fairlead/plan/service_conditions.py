@@ -93,7 +93,7 @@ def _preparing(view: View, rollout: RolloutStatus) -> Conditions:
         return say(hindrance.reason, f"{_version(status.canary)} cannot start: {hindrance.message}")
     who = {FIRST: "it is the first, so it takes traffic at once", RETURN: "it served before, so it takes over at once"}
     then = who.get(rollout.kind, f"then it gets {rollout.next_weight} % of the requests")
-    return working(PREPARING, f"Pods of {_version(status.canary)} start ({canary.ready} ready); {then}.")
+    return working(PREPARING, f"Pods of {_name(status.canary)} start, {canary.ready} ready; {then}.")
 
 
 def _stepping(view: View, rollout: RolloutStatus) -> Conditions:
@@ -123,18 +123,22 @@ def _promoting(view: View, rollout: RolloutStatus) -> Conditions:
 
 def _baking(view: View, rollout: RolloutStatus) -> Conditions:
     bake, previous = view.service.spec.rollout.bake, view.status.previous
-    kept = f"; {_version(previous)} keeps {bake.holdback_percent} % as the baseline" if previous else ""
+    kept = f"; {_name(previous)} keeps {bake.holdback_percent} % as the baseline" if previous else ""
     message = f"{_version(view.status.stable)} was promoted and is watched for {bake.duration}{kept}."
     return working(BAKING, message)
 
 
 def _rolling_back(view: View, rollout: RolloutStatus) -> Conditions:
-    back = f"; {_version(view.status.stable)} serves" if view.status.stable else ""
+    back = f"; {_name(view.status.stable)} serves" if view.status.stable else ""
     return working(ROLLING_BACK, f"{_version(view.status.canary)} goes back{back}. {rollout.message}")
 
 
 def _version(revision: RevisionStatus | None) -> str:
     return f"Version {revision.version}" if revision else "No version"
+
+
+def _name(revision: RevisionStatus | None) -> str:
+    return revision.version if revision else "nothing"
 
 
 # --- no rollout ---

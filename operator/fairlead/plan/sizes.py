@@ -17,6 +17,7 @@ from .serving_pods import ArmFacts
 PREPARING, STEP, PROMOTING, BAKING, HELD, ROLLING_BACK = (
     "Preparing", "Step", "Promoting", "Baking", "Held", "RollingBack",
 )  # fmt: skip
+JUDGED = (STEP, PROMOTING, BAKING)  # states in which counters are read and compared
 FIRST, RETURN, CANARY = "First", "Return", "Canary"
 
 

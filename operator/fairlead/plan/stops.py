@@ -19,7 +19,7 @@ from .endings import Ending
 from .judge import Decision
 from .route import RouteProblem
 from .serving_pods import ArmFacts
-from .sizes import BAKING, CANARY, FIRST, PREPARING, PROMOTING, RETURN, STEP
+from .sizes import BAKING, CANARY, FIRST, PREPARING, PROMOTING, RETURN, STEP, is_sized, wanted_sizes
 
 SUSPENDED = "Suspended"
 SHARED_INCIDENT = "SharedIncident"
@@ -107,24 +107,38 @@ def _is_asked_return(status: InferenceServiceStatus) -> bool:
 
 
 def _overdue(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending | None:
-    rollout = status.rollout
+    rollout, deadline = status.rollout, duration_s(seen.spec.rollout.deadline)
     assert rollout is not None
-    deadline = duration_s(seen.spec.rollout.deadline)
-    canary = seen.arm(status.canary)
     if state in (PREPARING, PROMOTING):
-        limit = min(deadline, PREPARE_S) if state == PREPARING else PREPARE_S
-        if seen.since(rollout.state_since) - _paused(rollout, state) < limit:
-            return None
-        first_waits = rollout.kind == FIRST and canary.hindrance is not None
-        return None if first_waits else endings.by_unreadiness(canary, seen.arm(status.baseline), limit)
-    if seen.since(rollout.started_at) - rollout.paused_s < deadline or seen.spec.rollout.on_inconclusive == "Hold":
+        return _unready(status, seen, min(deadline, PREPARE_S) if state == PREPARING else PREPARE_S)
+    if not _is_past(rollout, seen, deadline) or seen.spec.rollout.on_inconclusive == "Hold":
         return None
     passed = seen.finding is not None and seen.finding.decision is Decision.PASS
     return None if passed else endings.by_deadline(seen.spec.rollout.deadline, seen.finding)
 
 
-def _paused(rollout: RolloutStatus, state: str) -> int:
-    return rollout.paused_s if state == PREPARING else 0
+def _unready(status: InferenceServiceStatus, seen: Seen, limit_s: float) -> Ending | None:
+    """End a wait for pods, unless they are ready just now, or a first version only waits for the cluster."""
+    rollout, canary = status.rollout, seen.arm(status.canary)
+    assert rollout is not None
+    since = rollout.started_at if rollout.kind == FIRST else rollout.state_since
+    if seen.since(since) - paused_s(rollout, seen) < limit_s:
+        return None
+    if rollout.kind == FIRST:
+        return None if canary.ready or canary.hindrance else endings.by_unreadiness(canary, canary, limit_s)
+    if is_sized(status, wanted_sizes(status, seen.spec, seen.arms), seen.arms):
+        return None
+    return endings.by_unreadiness(canary, seen.arm(status.baseline), limit_s)
+
+
+def _is_past(rollout: RolloutStatus, seen: Seen, deadline_s: float) -> bool:
+    return seen.since(rollout.started_at) - paused_s(rollout, seen) >= deadline_s
+
+
+def paused_s(rollout: RolloutStatus, seen: Seen) -> float:
+    """Return the seconds that a rollout was suspended, the present time included."""
+    now = seen.since(rollout.state_since) if rollout.held_for == SUSPENDED else 0.0
+    return rollout.paused_s + now
 
 
 # --- holds ---
@@ -184,7 +198,7 @@ def _undecided(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold |
     rollout = status.rollout
     assert rollout is not None
     decided = seen.finding is not None and seen.finding.decision is Decision.PASS
-    overdue = seen.since(rollout.started_at) - rollout.paused_s >= duration_s(seen.spec.rollout.deadline)
+    overdue = _is_past(rollout, seen, duration_s(seen.spec.rollout.deadline))
     if state != STEP or not overdue or decided or seen.retry:
         return None
     lacking = endings.lacking(seen.finding)

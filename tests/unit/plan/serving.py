@@ -1,0 +1,213 @@
+"""What stories and properties of InferenceService let happen: pods of Deployments, a gateway, requests, counters.
+
+Pods are addressed by the role that the service's status gives their revision: stable, canary, baseline, previous;
+`all` is every Deployment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tests.unit.plan.happenings import HAPPENINGS
+from tests.unit.plan.simulation import Address, Simulation
+
+from fairlead.api import names
+from fairlead.api.conditions import format_time
+from fairlead.contract.jobs import ArmReport
+from fairlead.controllers.types import ArmFailure
+
+LABEL_ARM = "app.kubernetes.io/instance"
+Json = dict[str, Any]
+_READY = {"type": "Ready", "status": "True"}
+_UNREADY = {"type": "Ready", "status": "False"}
+
+
+def service_of(world: Simulation, name: str | None = None) -> Json:
+    """Return the service by its name, or the oldest one."""
+    found = [obj for obj in world.objects.values() if obj["kind"] == "InferenceService"]
+    return dict(next(obj for obj in found if name in (None, obj["metadata"]["name"])))
+
+
+def arm_names(world: Simulation, role: str) -> list[str]:
+    """Return the names of the Deployments that a role has."""
+    if role == "all":
+        return [obj["metadata"]["name"] for obj in world.list(names.DEPLOYMENT)]
+    revision = (service_of(world).get("status") or {}).get(role)
+    assert revision, f"the service has no {role}"
+    return [revision["name"]]
+
+
+def pods_of(world: Simulation, arm: str) -> list[Json]:
+    """Return the pods of one Deployment."""
+    return [dict(pod) for pod in world.list(names.POD) if pod["metadata"]["labels"].get(LABEL_ARM) == arm]
+
+
+def _address(pod: Mapping[str, Any]) -> Address:
+    return "Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Say whether a pod is ready."""
+    return _READY in (pod["status"].get("conditions") or ())
+
+
+def _add_pod(world: Simulation, deployment: Address, status: Json) -> Json:
+    body = world.objects[deployment]
+    template = body["spec"]["template"]
+    owner = {"kind": "Deployment", "name": deployment[2], "uid": body["metadata"]["uid"], "controller": True}
+    metadata = {
+        "generateName": deployment[2],
+        "name": f"{deployment[2]}-{len(world.objects):03d}-{world._next():04d}",
+        "namespace": deployment[1],
+        "labels": dict(template["metadata"]["labels"]),
+        "ownerReferences": [owner],
+    }
+    pod = world.create({"kind": "Pod", "metadata": metadata, "spec": template["spec"], "status": status})
+    world.arms[metadata["name"]] = ArmReport(start_id=metadata["name"], revision="", requests=0, failed=0, slow=0)
+    return pod
+
+
+def running(world: Simulation) -> Json:
+    """Return the status of a ready pod."""
+    container = {"name": "main", "restartCount": 0, "state": {"running": {"startedAt": format_time(world.now)}}}
+    return {"phase": "Running", "conditions": [dict(_READY)], "containerStatuses": [container]}
+
+
+def pods_run(world: Simulation, role: str = "all", more: Mapping[str, Any] | None = None) -> None:
+    """Let every Deployment of a role have its pods, ready; those beyond its replicas go."""
+    at_most = (more or {}).get("at most", 1_000)
+    for name in arm_names(world, role):
+        deployment = world.find(f"Deployment/{name}")
+        replicas = min(world.objects[deployment]["spec"]["replicas"], at_most)
+        pods = pods_of(world, name)
+        for pod in pods[replicas:]:
+            world.remove(_address(pod))
+        for pod in pods[:replicas]:
+            if not is_ready(pod):
+                world.remove(_address(pod))
+                _add_pod(world, deployment, running(world))
+        for _ in range(replicas - len(pods)):
+            _add_pod(world, deployment, running(world))
+
+
+def _set_pods(world: Simulation, role: str, status: Json) -> None:
+    for name in arm_names(world, role):
+        deployment = world.find(f"Deployment/{name}")
+        for _ in range(world.objects[deployment]["spec"]["replicas"] - len(pods_of(world, name))):
+            _add_pod(world, deployment, status)
+        for pod in pods_of(world, name):
+            world.update(_address(pod), {"status": None})
+            world.update(_address(pod), {"status": status})
+
+
+def _terminated(exit_code: int, message: Any, reason: str, restarts: int) -> Json:
+    text = message if isinstance(message, str) else json.dumps(message)
+    ended = {"exitCode": exit_code, "message": text, "reason": reason}
+    waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
+    container = {"name": "main", "restartCount": restarts, "state": waiting, "lastState": {"terminated": ended}}
+    return {"phase": "Running", "conditions": [dict(_UNREADY)], "containerStatuses": [container]}
+
+
+def _pods_crash(world: Simulation, role: str, more: Mapping[str, Any]) -> None:
+    said = _terminated(more.get("exit", 1), more.get("with", ""), more.get("because", "Error"), more.get("restarts", 2))
+    _set_pods(world, role, said)
+
+
+def _pods_wait(world: Simulation, role: str, more: Mapping[str, Any]) -> None:
+    if "unschedulable" in more:
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+        _set_pods(world, role, {"phase": "Pending", "conditions": [{**condition, "message": more["unschedulable"]}]})
+        return
+    waiting = {"reason": more.get("because", "ContainerCreating"), "message": more.get("message", "")}
+    container = {"name": "main", "restartCount": 0, "state": {"waiting": waiting}}
+    _set_pods(world, role, {"phase": "Pending", "conditions": [dict(_UNREADY)], "containerStatuses": [container]})
+
+
+def _pods_unready(world: Simulation, role: str, _more: Mapping[str, Any]) -> None:
+    container = {"name": "main", "restartCount": 0, "state": {"running": {}}}
+    _set_pods(world, role, {"phase": "Running", "conditions": [dict(_UNREADY)], "containerStatuses": [container]})
+
+
+def _pods_go(world: Simulation, role: str, _more: Mapping[str, Any]) -> None:
+    for name in arm_names(world, role):
+        for pod in pods_of(world, name):
+            world.remove(_address(pod))
+
+
+def gateway_answers(world: Simulation, _subject: Any = "", more: Mapping[str, Any] | None = None) -> None:
+    """Let the gateway take every route as it is, or with `refusing` refuse it."""
+    refusing = (more or {}).get("refusing")
+    for route in world.list(names.HTTP_ROUTE):
+        condition = {
+            "type": "Accepted",
+            "status": "False" if refusing else "True",
+            "reason": "NotAllowedByListeners" if refusing else "Accepted",
+            "message": refusing or "",
+            "observedGeneration": route["metadata"]["generation"],
+        }
+        parents = [{"parentRef": route["spec"]["parentRefs"][0], "conditions": [condition]}]
+        address = ("HTTPRoute", route["metadata"]["namespace"], route["metadata"]["name"])
+        world.update(address, {"status": {"parents": parents}})
+
+
+def shares(world: Simulation) -> dict[str, float]:
+    """Return the part of the requests that each Deployment gets now: by the route, or by ready pods."""
+    routes = world.list(names.HTTP_ROUTE)
+    if routes:
+        references = [ref for rule in routes[0]["spec"]["rules"] for ref in rule["backendRefs"]]
+        return {ref["name"]: ref["weight"] / 100 for ref in references}
+    ready = {name: sum(map(is_ready, pods_of(world, name))) for name in arm_names(world, "all")}
+    total = sum(ready.values())
+    return {name: count / total for name, count in ready.items() if count} if total else {}
+
+
+def requests(world: Simulation, count: int, more: Mapping[str, Any] | None = None) -> None:
+    """Let requests come in; `failing` and `slow` give percents by role."""
+    more = more or {}
+    bad = {kind: _percents(world, more.get(kind) or {}) for kind in ("failing", "slow")}
+    for name, share in shares(world).items():
+        ready = [pod for pod in pods_of(world, name) if is_ready(pod)]
+        for pod in ready:
+            known = world.arms[pod["metadata"]["name"]]
+            if isinstance(known, ArmReport):
+                new = round(count * share / len(ready))
+                update = {
+                    "requests": known.requests + new,
+                    "failed": known.failed + round(new * bad["failing"].get(name, 0) / 100),
+                    "slow": known.slow + round(new * bad["slow"].get(name, 0) / 100),
+                }
+                world.arms[pod["metadata"]["name"]] = known.model_copy(update=update)
+
+
+def _percents(world: Simulation, by_role: Mapping[str, float]) -> dict[str, float]:
+    return {arm_names(world, role)[0]: percent for role, percent in by_role.items()}
+
+
+def _counters_fail(world: Simulation, role: str, more: Mapping[str, Any]) -> None:
+    for name in arm_names(world, role):
+        for pod in pods_of(world, name):
+            world.arms[pod["metadata"]["name"]] = ArmFailure(more.get("with", "timed out"))
+
+
+def _without_gateway_api(world: Simulation, present: bool, _more: Mapping[str, Any]) -> None:
+    world.settings = type(world.settings)(**{**vars(world.settings), "gateway_api_present": present})
+
+
+def _operator_image(world: Simulation, image: str, _more: Mapping[str, Any]) -> None:
+    world.settings = type(world.settings)(**{**vars(world.settings), "server_image": image})
+
+
+HAPPENINGS |= {
+    "pods run": pods_run,
+    "pods crash": _pods_crash,
+    "pods wait": _pods_wait,
+    "pods lose readiness": _pods_unready,
+    "pods go": _pods_go,
+    "gateway answers": gateway_answers,
+    "requests": requests,
+    "counters fail": _counters_fail,
+    "gateway api is there": _without_gateway_api,
+    "operator has server image": _operator_image,
+}
