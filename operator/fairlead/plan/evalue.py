@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _MAX_ITERATIONS = 100  # bisection alone needs 60 to reach one unit in the last place; Newton needs 4 to 8
+_FLAT = 1e-13  # slope per request that counts as zero: the expectation under the null exceeds 1 by no more than that
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,15 @@ def project(bet: Rates, canary: int, baseline: int, difference: float) -> Rates:
     wish = bet.canary - difference  # where the canary alone would like the baseline rate to be
     low = max(min(bet.baseline, wish), 0.0, -difference)
     high = min(max(bet.baseline, wish), 1.0, 1.0 - difference)
-    rate = (low + high) / 2
+    rate, flat = (low + high) / 2, _FLAT * (canary + baseline)
     for _ in range(_MAX_ITERATIONS):
         slope, curvature = _along_the_line(bet, rate, (canary, baseline), difference)
+        if abs(slope) <= flat:
+            break
         low, high = (rate, high) if slope < 0 else (low, rate)
         following = rate - slope / curvature if curvature > 0 else low
         if not low < following < high:
             following = (low + high) / 2
-        if following == rate or high - low <= 4e-16 * high:
-            break
         rate = following
     return Rates(rate + difference, rate)
 

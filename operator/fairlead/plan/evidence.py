@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .evalue import Block, Rates, growth, log_e_value, log_sum_exp
@@ -18,17 +18,21 @@ MIN_BLOCK = 20  # requests in each arm before a block is closed: shorter ones wo
 RESTART_REQUESTS = 500  # per arm, between two starts of the FAIL processes
 START_MASS = 0.85  # of the prior on the process started with the rollout; late starts share the rest
 
-# FAIL bets that the canary is worse than the limit by 1, 3, 9 and 27 times the limit. Small losses need the
-# most requests, so they get the largest shares: a factor e of prior costs 2,400 requests at one limit, 10 at 27.
+# FAIL bets that the canary is worse than the limit by 1, 3, 9 and 27 times the limit. Small losses need the most
+# requests, so they get the largest shares at the start: a factor e of prior costs 2,400 requests at 1, 10 at 27.
+# Of a late change only a large one can still be found soon.
 FAIL_LIFTS = (1.0, 3.0, 9.0, 27.0)
-FAIL_SHARES = (0.40, 0.36, 0.17, 0.07)
+START_SHARES = (0.36, 0.40, 0.17, 0.07)
+LATE_SHARES = (0.15, 0.30, 0.35, 0.20)
 SMALLEST_LIFT = 0.002  # limits below 0.2 points bet on multiples of this
 # PASS bets that the versions are equal, and a little on a loss of half the limit.
 PASS_LIFTS = (0.0, 0.5)
 PASS_SHARES = (0.9, 0.1)
 
 FAIL_UNCERTAINTY = 0.7  # standard errors of the dispersion that FAIL adds
-PASS_UNCERTAINTY = 2.0  # a wrong PASS is final, a wrong FAIL is a rollout that did not happen
+PASS_UNCERTAINTY = 2.0  # more, because a wrong PASS is final and a wrong FAIL can be tried again
+FEW_BLOCKS = 9.0  # times (2 / blocks with a hit)^2: an index from three or four blocks is often near 0 by chance
+LARGEST_UNCERTAINTY = 10.0  # so long bursts are expected from arms that never failed
 _EDGE = 1e-6  # no bet on a rate nearer to 0 or 1
 
 
@@ -69,7 +73,8 @@ class SignalState:
     """One signal's counts and evidence. Logs are natural; -inf never occurs, so JSON holds it exactly.
 
     `closed`, `open`, `last`: all closed blocks, the block being filled, the last closed one.
-    `fail`: per lift, the log of the weighted sum of the processes started so far; `starts`: how many those are.
+    `fail`: per lift, the log e-value since the rollout began; `late`: the log of the weighted sum of the processes
+    that started later, empty before; `starts`: how many processes there are.
     `passed`: per lift, the log e-value since the step began.
     """
 
@@ -81,7 +86,8 @@ class SignalState:
     canary: Spread = NO_SPREAD
     baseline: Spread = NO_SPREAD
     starts: int = 1
-    fail: tuple[float, ...] = field(default=(math.log(START_MASS),) * len(FAIL_LIFTS))
+    fail: tuple[float, ...] = (0.0,) * len(FAIL_LIFTS)
+    late: tuple[float, ...] = ()
     passed: tuple[float, ...] = (0.0,) * len(PASS_LIFTS)
 
     def observed(self, new: Block) -> SignalState:
@@ -95,13 +101,14 @@ class SignalState:
         if not block.canary and not block.baseline:
             return self
         state = self._restarted()
-        bets = zip(state.fail, fail_bets(self.closed, self.difference), strict=True)
-        doubts = zip(state.passed, pass_bets(self.closed, self.difference), strict=True)
-        before, d = self.last, self.difference
+        d, before = self.difference, self.last
+        fail = [log_e_value(block, bet, d) for bet in fail_bets(self.closed, d)]
+        passed = [log_e_value(block, bet, d) for bet in pass_bets(self.closed, d)]
         return replace(
             state,
-            fail=tuple(_floored(log + log_e_value(block, bet, d)) for log, bet in bets),
-            passed=tuple(_floored(log + log_e_value(block, bet, d)) for log, bet in doubts),
+            fail=_grown(state.fail, fail),
+            late=_grown(state.late, fail[: len(state.late)]),
+            passed=_grown(state.passed, passed),
             closed=self.closed + block,
             open=EMPTY,
             last=block,
@@ -113,12 +120,13 @@ class SignalState:
         )
 
     def _restarted(self) -> SignalState:
-        """With the FAIL processes that are due by the closed counts: each adds its share of the prior."""
+        """With the late FAIL processes that are due by the closed counts: each adds its share of the prior."""
         due = 1 + min(self.closed.canary, self.closed.baseline) // RESTART_REQUESTS
         if due <= self.starts:
             return self
         share = math.log(mass_started(due) - mass_started(self.starts))
-        return replace(self, starts=due, fail=tuple(_floored(log_sum_exp((log, share))) for log in self.fail))
+        late = self.late or (-math.inf,) * len(FAIL_LIFTS)
+        return replace(self, starts=due, late=tuple(_floored(log_sum_exp((log, share))) for log in late))
 
     def in_new_step(self) -> SignalState:
         """With nothing in favour of PASS yet; what was learnt about the rates stays."""
@@ -126,14 +134,22 @@ class SignalState:
 
     def fail_discount(self) -> float:
         """What FAIL divides the log evidence by: the index of dispersion with its uncertainty, at least 1."""
-        return max(1.0, self.dispersion() * (1.0 + FAIL_UNCERTAINTY * self.dispersion_error()))
+        return max(1.0, self.dispersion() * self._uncertainty(FAIL_UNCERTAINTY))
 
     def pass_discount(self) -> float:
         """What PASS divides by: the uncertainty counts in full even where the index is below 1.
 
         A clean arm may only not have had its first burst yet.
         """
-        return max(1.0, self.dispersion()) * (1.0 + PASS_UNCERTAINTY * self.dispersion_error())
+        return max(1.0, self.dispersion()) * self._uncertainty(PASS_UNCERTAINTY)
+
+    def _uncertainty(self, errors: float) -> float:
+        """A factor for the index: so many of its relative standard errors sqrt(2 / blocks with a hit), and more.
+
+        The square of 2 / blocks stands for the heavy tail that an index from few blocks has.
+        """
+        variance = 2.0 / max(1, self.canary.hit_blocks + self.baseline.hit_blocks)
+        return min(LARGEST_UNCERTAINTY, 1.0 + errors * math.sqrt(variance) + FEW_BLOCKS * variance * variance)
 
     def dispersion(self) -> float:
         """Both arms' index of dispersion, weighted by the variance p(1-p)/n that each adds to the difference."""
@@ -147,17 +163,19 @@ class SignalState:
             total, weights = total + weight * spread.dispersion, weights + weight
         return total / weights if weights > 0 else 1.0
 
-    def dispersion_error(self) -> float:
-        """The relative standard error of the index: sqrt(2 / blocks with a hit), before any hit as for one."""
-        return math.sqrt(2.0 / max(1, self.canary.hit_blocks + self.baseline.hit_blocks))
-
     def log_fail(self) -> float:
-        """The discounted log evidence against "canary <= baseline + difference" over all starts and lifts."""
-        started, by = mass_started(self.starts), self.fail_discount()
-        begun = math.log(started)
-        terms = [
-            math.log(share) + begun + (log - begun) / by for share, log in zip(FAIL_SHARES, self.fail, strict=True)
-        ]
+        """The discounted log evidence against "canary <= baseline + difference" over all starts and lifts.
+
+        Every process is discounted by itself, before its prior: a discounted prior would pay too little for the
+        number of late starts. They are kept as one sum S of w_j E_j; with the least weight w, w (S/w)^(1/D) is a
+        lower bound of their discounted sum.
+        """
+        by, started = self.fail_discount(), mass_started(self.starts)
+        terms = [math.log(START_MASS * share) + log / by for share, log in zip(START_SHARES, self.fail, strict=True)]
+        if self.late:
+            least = math.log(started - mass_started(self.starts - 1))
+            late = zip(LATE_SHARES, self.late, strict=True)
+            terms += [math.log(share) + least + (log - least) / by for share, log in late]
         return log_sum_exp((*terms, math.log(1.0 - started)))
 
     def log_pass(self) -> float:
@@ -184,6 +202,7 @@ class SignalState:
             "n": [self.blocks, self.starts],
             "spread": [[arm.squares, arm.variances, arm.hit_blocks] for arm in (self.canary, self.baseline)],
             "fail": list(self.fail),
+            "late": list(self.late),
             "pass": list(self.passed),
         }
 
@@ -200,6 +219,7 @@ class SignalState:
             canary=Spread(*data["spread"][0]),
             baseline=Spread(*data["spread"][1]),
             fail=tuple(data["fail"]),
+            late=tuple(data["late"]),
             passed=tuple(data["pass"]),
         )
 
@@ -231,6 +251,10 @@ def pass_bets(history: Block, difference: float) -> list[Rates]:
 
 def _bounded(rate: float, difference: float) -> float:
     return min(max(rate, _EDGE), (1.0 - difference) * 0.999)
+
+
+def _grown(logs: Sequence[float], more: Sequence[float]) -> tuple[float, ...]:
+    return tuple(_floored(log + e) for log, e in zip(logs, more, strict=True))
 
 
 def _floored(log: float) -> float:
