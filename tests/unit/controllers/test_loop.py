@@ -123,7 +123,7 @@ async def test_a_lasting_error_is_shown_without_flicker_and_goes_when_it_ends(be
     bench.api.failures.clear()
     await bench.turn()
     assert is_true(bench.toy(), "Ready")
-    assert [reason for _, reason in bench.events] == ["Making", "QuotaExceeded", "AsAsked"]
+    assert [reason for _, reason in bench.events] == ["Making", "QuotaExceeded", "Making", "AsAsked"]
     bench.laws.assert_kept()
 
 
