@@ -35,19 +35,28 @@ def only_one(config: Settings, screen: Screen) -> Iterator[None]:
         yield
 
 
-def run_steps(config: Settings, steps: Sequence[Step]) -> None:
+def run_steps(config: Settings, steps: Sequence[Step], screen: Screen | None = None) -> None:
     """Runs a graph under the lock and says how long it took."""
-    screen = Screen()
+    screen = screen or Screen()
     start = time.monotonic()
     with only_one(config, screen):
         Runner(config.logs, screen, workers=max(3, os.cpu_count() or 1)).run(steps)
     screen.say(f"all {len(steps)} steps in {time.monotonic() - start:.1f} s")
 
 
+def with_source(config: Settings, steps: Callable[[Settings, str], list[Step]]) -> None:
+    """Sees to an engine, finds out which way to go, and runs the steps of that way."""
+    found: list[str] = []
+    look = Step("source", lambda log: found.append(graph.choose_source(config)), needs=("engine",))
+    screen = Screen()
+    run_steps(config, [*graph.engine_steps(config), look], screen)
+    screen.say(f"source of images: {found[0]}")
+    run_steps(config, steps(config, found[0]), screen)
+
+
 def up(config: Settings) -> None:
     """Makes the cluster, and says how to use it."""
-    source = graph.choose_source(config, Screen())
-    run_steps(config, graph.cluster_steps(config, source))
+    with_source(config, graph.cluster_steps)
     sys.stdout.write(graph.hints(config))
 
 
@@ -61,8 +70,7 @@ def down(config: Settings) -> None:
 
 def images(config: Settings) -> None:
     """Builds what changed of the project's images."""
-    source = graph.choose_source(config, Screen())
-    run_steps(config, graph.image_steps(config, source))
+    with_source(config, graph.image_steps)
     for image in app_images.IMAGES:
         sys.stdout.write(f"{image.name:24} {app_images.size_mb(image.name):6.0f} MB\n")
 
@@ -78,8 +86,7 @@ def load(config: Settings) -> None:
 
 def tools(config: Settings) -> None:
     """Makes kind, kubectl and helm available, and prints the folder to put on PATH."""
-    source = graph.choose_source(config, Screen())
-    run_steps(config, graph.tool_steps(config, source))
+    with_source(config, graph.tool_steps)
     sys.stdout.write(f"{config.bin}\n")
 
 

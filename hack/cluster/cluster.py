@@ -128,6 +128,7 @@ def _reference(name: str) -> str:
 
 def load(settings: Settings, names: Sequence[str], log: Log) -> None:
     """Streams images into the node's containerd in one go, so that shared layers go once."""
+    ids = {name: image_id(name) for name in names}  # before saving: a newer one is loaded next time
     save = subprocess.Popen(["docker", "save", *names], stdout=subprocess.PIPE)
     with log.path.open("ab") as out:
         taken = subprocess.run(
@@ -140,7 +141,7 @@ def load(settings: Settings, names: Sequence[str], log: Log) -> None:
     if save.wait() != 0 or taken.returncode != 0:
         raise StepError(f"the node did not take {', '.join(names)}")
     for name in names:  # last: an image without its label is loaded again
-        run(log, [*_ctr(settings), "label", _reference(name), f"{LABEL}={image_id(name)}"])
+        run(log, [*_ctr(settings), "label", _reference(name), f"{LABEL}={ids[name]}"])
     unused = replaced({words[0]: words[2] for words in _list_images(settings)})
     if unused:
         run(log, [*_ctr(settings), "remove", *unused])

