@@ -23,7 +23,20 @@ def _create(world: Simulation, body: Any, _more: Mapping[str, Any]) -> None:
 
 
 def _change(world: Simulation, reference: str, more: Mapping[str, Any]) -> None:
-    world.update(world.find(reference), more["to"])
+    world.update(world.find(reference), _resolved(world, more["to"]))
+
+
+def _resolved(world: Simulation, value: Any) -> Any:
+    """Return the value with every text `$Kind/name.path.to.field` replaced by what stands there."""
+    if isinstance(value, Mapping):
+        return {key: _resolved(world, item) for key, item in value.items()}
+    if not isinstance(value, str) or not value.startswith("$"):
+        return value
+    reference, *path = value[1:].split(".")
+    found: Any = world.objects[world.find(reference)]
+    for step in path:
+        found = found[step]
+    return found
 
 
 def _delete(world: Simulation, reference: str, _more: Mapping[str, Any]) -> None:

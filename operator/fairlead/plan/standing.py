@@ -1,0 +1,71 @@
+"""What services say of a version: where it is stable, who refused its bytes; and the stage that follows.
+
+A refusal is never forgotten, also when the service that spoke it is gone. Used by `plan/modelversion.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fairlead.api.modelversion import ModelVersion, ModelVersionStatus, ServiceRejection, Stage
+
+from .gates import ServiceFacts
+
+MAX_REJECTIONS = 20
+MAX_SERVICES = 50
+
+
+def standing(version: ModelVersion, status: ModelVersionStatus, services: Sequence[ServiceFacts]) -> dict[str, Any]:
+    """Return the status fields that services decide: production_in, was_production, rejected_by."""
+    digest = status.artifact.digest if status.artifact else ""
+    serving = sorted(s.name for s in services if digest and _is_stable_in(version.name, digest, s))[:MAX_SERVICES]
+    return {
+        "production_in": serving or None,
+        "was_production": status.was_production or bool(serving),
+        "rejected_by": _refusals(digest, status.rejected_by or (), services),
+    }
+
+
+def _is_stable_in(name: str, digest: str, service: ServiceFacts) -> bool:
+    return service.stable_version == name and service.stable_digest in ("", digest)
+
+
+def _refusals(
+    digest: str, known: Iterable[ServiceRejection], services: Sequence[ServiceFacts]
+) -> list[ServiceRejection] | None:
+    """Return the refusals with those that services hold now; one of the same service and revision keeps the newest."""
+    found = {(entry.inference_service, entry.revision, entry.content): entry for entry in known}
+    for service in services:
+        for said in service.rejected:
+            if not digest or said.digest != digest:
+                continue
+            entry = ServiceRejection(
+                inference_service=service.name,
+                revision=said.revision,
+                content=said.content,
+                reason=said.reason,
+                message=said.message,
+                at=said.at,
+            )
+            key = (entry.inference_service, entry.revision, entry.content)
+            if key not in found or found[key].at < entry.at:
+                found[key] = entry
+    newest = sorted(found.values(), key=lambda e: (e.at, e.inference_service, e.revision))[-MAX_REJECTIONS:]
+    return newest or None
+
+
+def is_refused_by_service(status: ModelVersionStatus) -> bool:
+    """Say whether a service refused the bytes themselves, not only one revision that serves them."""
+    return any(not entry.revision for entry in status.rejected_by or ())
+
+
+def stage_of(status: ModelVersionStatus, *, waiting: bool) -> Stage:
+    """Return the stage: what is stable somewhere is in Production, whatever else is said of it."""
+    if status.production_in:
+        return Stage.PRODUCTION
+    if status.refusal is not None:
+        return Stage.REJECTED
+    if status.approved_at:
+        return Stage.ARCHIVED if status.was_production else Stage.APPROVED
+    return Stage.PENDING_APPROVAL if waiting else Stage.CANDIDATE
