@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
+from xml.etree import ElementTree  # only its error: something that is no S3 server answered
 
 import urllib3
 from minio import Minio
@@ -143,7 +144,7 @@ class S3Client:
         for delay_s in (*self._delays_s, None):
             try:
                 return call()
-            except (MinioException, urllib3.exceptions.HTTPError) as error:
+            except (MinioException, urllib3.exceptions.HTTPError, ElementTree.ParseError, ValueError) as error:
                 meaning = self._meaning(error, key)
                 if delay_s is None or meaning.reason != "StoreUnreachable":
                     raise meaning from None  # the original may quote the signed request

@@ -97,7 +97,9 @@ def _as_source_error(error: JobError, uri: str) -> JobError:
 def _fetch_http(source: HttpSource, work: Path, retry_delays_s: tuple[float, ...]) -> SourceFile:
     path = work / "source-0"
     timeout = urllib3.Timeout(connect=5, read=60)
-    pool = urllib3.PoolManager(timeout=timeout, retries=urllib3.Retry(0, redirect=5, raise_on_redirect=True))
+    pool = urllib3.PoolManager(
+        timeout=timeout, retries=urllib3.Retry(None, connect=0, read=0, redirect=5, status=0, other=0)
+    )
     _retrying(lambda: _get(pool, source.url, path), retry_delays_s)
     name = unquote(urlsplit(source.url).path).rstrip("/").rsplit("/", 1)[-1] or "data"
     return SourceFile(file_entry(name, path), path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,9 @@ def _write_csv(paths: list[Path], out: Path) -> None:
 def _write_config(job: TrainInput, manifest: RevisionManifest) -> None:
     config = ml_dir() / "input" / "config"
     config.mkdir(parents=True, exist_ok=True)
-    (ml_dir() / "model").mkdir(exist_ok=True)
-    (ml_dir() / "output").mkdir(exist_ok=True)
+    for name in ("model", "output"):
+        (ml_dir() / name).mkdir(exist_ok=True)
+        (ml_dir() / name).chmod(0o777)
     given = job.trainer.container.hyperparameters if job.trainer.container else {}
     # the contract's values are strings, whatever they were
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
@@ -122,8 +124,8 @@ def publish(job: TrainInput, store: Store) -> TrainSummary:
 
 
 def _rows(store: Store, job: TrainInput, manifest: RevisionManifest, split: Any) -> pa.Table:
-    work = ml_dir() / "output"
-    return read_split(store, job.namespace, job.dataset, split, work, manifest)
+    with tempfile.TemporaryDirectory(dir=os.environ.get(env.WORK_DIR)) as work:
+        return read_split(store, job.namespace, job.dataset, split, Path(work), manifest)
 
 
 def _refuse_failure() -> None:
@@ -140,7 +142,7 @@ def _model_file() -> Path:
         names = ", ".join(path.name for path in found) or "none"
         raise BadInput(
             "NoModel",
-            f"the container must leave exactly one .onnx, .skops or .joblib in /opt/ml/model; there is {names}",
+            f"the container must leave one .onnx, .skops or .joblib in /opt/ml/model; there is {names}",
         )
     return found[0]
 
