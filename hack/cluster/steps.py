@@ -155,7 +155,7 @@ class Runner:
         error = future.exception()
         if error is not None:
             report.failed[step.name] = error
-            self.screen.say(f"{step.name}: FAILED after {took:.1f} s: {error}")
+            self.screen.say(f"{step.name}: FAILED after {took:.1f} s: {str(error).partition(chr(10))[0]}")
         elif future.result():
             report.cached.append(step.name)
             self.screen.say(f"{step.name}: there already")
