@@ -44,7 +44,7 @@ def reasons_of(module_name: str) -> dict[str, str]:
     """Return the reason constants that a planner module holds: NAME_LIKE_THIS = "NameLikeThis"."""
     module = importlib.import_module(f"fairlead.plan.{module_name}")
     found: dict[str, Any] = {name: value for name, value in vars(module).items() if isinstance(value, str)}
-    return {name: value for name, value in found.items() if name.isupper() and _snake(value) == name}
+    return {name: value for name, value in found.items() if value[:1].isupper() and _snake(value) == name}
 
 
 def _snake(pascal: str) -> str:
