@@ -228,7 +228,7 @@ async def test_one_event_per_transition(start: Start, api: Client, namespace: st
     await settled(running, audit)
 
     async def reasons() -> list[str]:
-        events = (await api.list(EVENT, namespace)).items
+        events = [event async for page in api.pages(EVENT, namespace) for event in page.items]
         return sorted(event["reason"] for event in events if event["regarding"]["name"] == "one")
 
     await eventually(reasons)

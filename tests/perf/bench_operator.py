@@ -1,4 +1,4 @@
-"""The operator process on a real kube-apiserver and etcd: time from applying a Dataset to its Job, memory, writes at rest.
+"""The operator process on a real API server: time from applying a Dataset to its Job, memory, writes at rest.
 
     .venv/bin/python -m tests.perf.bench_operator [--count 50] [--existing 0] [--rest 60]
 
@@ -22,12 +22,12 @@ from typing import Any
 
 import aiohttp
 import yaml
-
-from fairlead.api.names import DATASET, JOB, Resource
-from fairlead.kube.client import Client
-from fairlead.kube.connection import Connection, connect
 from tests.support.control_plane import ControlPlane, control_plane
 from tests.support.eventually import eventually
+
+from fairlead.api.names import DATASET, Resource
+from fairlead.kube.client import Client
+from fairlead.kube.connection import Connection, connect
 
 ROOT = Path(__file__).resolve().parents[2]
 CRD = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import importlib
-import importlib.util
 import logging
 import signal
 import sys
@@ -19,6 +17,7 @@ from typing import Any
 
 from fairlead.api import names
 from fairlead.api.names import Resource
+from fairlead.controllers import dataset, driftmonitor, inferenceservice, modelversion, trainingrun
 from fairlead.controllers.execute import Executor
 from fairlead.controllers.loop import AnyController, Loop, Surroundings
 from fairlead.controllers.types import OperatorSettings, World
@@ -45,11 +44,13 @@ GATEWAY_API = frozenset({names.HTTP_ROUTE, names.GATEWAY})  # may be absent; eve
 START_RETRY_S = 2.0
 
 
-def load_controllers() -> tuple[AnyController, ...]:
-    """Return the controllers of all kinds."""
-    modules = [f"fairlead.controllers.{resource.kind.lower()}" for resource in names.OWN_KINDS]
-    present = [module for module in modules if importlib.util.find_spec(module) is not None]
-    return tuple(importlib.import_module(module).CONTROLLER for module in present)
+CONTROLLERS: tuple[AnyController, ...] = (
+    dataset.CONTROLLER,
+    trainingrun.CONTROLLER,
+    modelversion.CONTROLLER,
+    inferenceservice.CONTROLLER,
+    driftmonitor.CONTROLLER,
+)
 
 
 class Operator:
@@ -253,7 +254,7 @@ class Operator:
 async def run_operator(settings: Settings) -> None:
     """Run the operator process with all kinds until it is told to stop."""
     connection = await connect(settings.kubeconfig or None)
-    await Operator(settings, connection, load_controllers()).run()
+    await Operator(settings, connection, CONTROLLERS).run()
 
 
 def main(

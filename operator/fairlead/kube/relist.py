@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from fairlead.api import names
 from fairlead.api.names import Resource
 
-from .client import Client, Listing
+from .client import Client
 from .errors import ExpiredError, KubeError, NotFoundError
-from .store import Store
+from .store import Place, Store, place_of
 
 log = logging.getLogger(__name__)
 SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
@@ -71,18 +71,26 @@ class Relist:
         missed = 0
         async with self._slots:
             for namespace in self._namespaces or (None,):
-                listing = await self._list(resource, namespace)
-                scope = (namespace,) if namespace else ()
-                missed += self._store.replace(resource, listing.items, listing.version, scope)
+                missed += await self._list(resource, namespace)
         self._last[resource.kind] = self._monotonic()
         return missed
 
-    async def _list(self, resource: Resource, namespace: str | None) -> Listing:
+    async def _list(self, resource: Resource, namespace: str | None) -> int:
         """List in chunks; start over once when the position expires between two of them."""
         try:
-            return await self._client.list(resource, namespace, selector_of(resource))
+            return await self._take_pages(resource, namespace)
         except ExpiredError:
-            return await self._client.list(resource, namespace, selector_of(resource))
+            return await self._take_pages(resource, namespace)
+
+    async def _take_pages(self, resource: Resource, namespace: str | None) -> int:
+        missed, version = 0, ""
+        present: set[Place] = set()
+        async for page in self._client.pages(resource, namespace, selector_of(resource)):
+            missed += sum(self._store.observe(resource, obj) for obj in page.items)
+            present.update(map(place_of, page.items))
+            version = page.version
+        scope = (namespace,) if namespace else ()
+        return missed + self._store.prune(resource, present, version, scope)
 
     async def fill(self, resources: Iterable[Resource]) -> None:
         """Relist all resources; the caches are filled when this returns."""

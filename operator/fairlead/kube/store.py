@@ -74,7 +74,8 @@ def _discard(index: dict[Any, set[Any]], entry: Any, member: Any) -> None:
             del index[entry]
 
 
-def _place_of(obj: Obj) -> Place:
+def place_of(obj: Obj) -> Place:
+    """Return an object's namespace and name."""
     return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
 
 
@@ -95,7 +96,7 @@ class Store:
 
     def observe(self, resource: Resource, obj: Obj) -> bool:
         """Take an object from a watch, a list or an answer; return False when it is old news."""
-        place, version = _place_of(obj), version_of(obj)
+        place, version = place_of(obj), version_of(obj)
         shelf = self._shelf(resource)
         held = shelf.get(place)
         if self._is_buried(resource, place, obj) or (held is not None and not _is_news(version, version_of(held))):
@@ -107,7 +108,7 @@ class Store:
 
     def forget(self, resource: Resource, obj: Obj) -> bool:
         """Take a deletion: `obj` as the DELETED event gives it (its version is that of the deletion)."""
-        place, version = _place_of(obj), version_of(obj)
+        place, version = place_of(obj), version_of(obj)
         self._bury(resource, place, uid_of(obj), version)
         shelf = self._shelf(resource)
         held = shelf.get(place)
@@ -118,23 +119,22 @@ class Store:
         self._tell(resource, obj)
         return True
 
-    def replace(
-        self, resource: Resource, listed: Collection[Obj], version: str, namespaces: Collection[str] = ()
+    def prune(
+        self, resource: Resource, present: Collection[Place], version: str, namespaces: Collection[str] = ()
     ) -> int:
-        """Take a whole list made at `version` (in these namespaces, or all); return how many changes were missed.
+        """Remove what a list made at `version` (of these namespaces, or all) did not have; return how many.
 
-        What the list does not have is gone, unless it is younger than the list.
+        What is younger than the list stays.
         """
-        changes = sum(self.observe(resource, obj) for obj in listed)
-        present = {_place_of(obj) for obj in listed}
+        removed = 0
         shelf = self._shelf(resource)
         for place in shelf.places():
             held = shelf.get(place)
             if place in present or held is None or (namespaces and place[0] not in namespaces):
                 continue
             if not is_older(version, version_of(held)):
-                changes += self._remove_unlisted(resource, place, held, version)
-        return changes
+                removed += self._remove_unlisted(resource, place, held, version)
+        return removed
 
     def _remove_unlisted(self, resource: Resource, place: Place, held: Obj, version: str) -> bool:
         self._bury(resource, place, uid_of(held), version)

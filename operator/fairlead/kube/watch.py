@@ -17,6 +17,7 @@ import kopf
 
 from fairlead.api.names import Resource
 
+from .client import CHUNK
 from .connection import Connection
 from .relist import selector_of
 
@@ -48,7 +49,7 @@ class WatchSettings:
     client_timeout_s: int = 330
     connect_timeout_s: int = 10
     inactivity_timeout_s: float = 70.0
-    chunk: int = 500
+    chunk: int = CHUNK
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):

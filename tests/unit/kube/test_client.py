@@ -142,10 +142,10 @@ async def test_lists_follow_their_chunks_and_items_have_kinds(api: FakeApi, clie
         return web.json_response({"metadata": metadata, "items": [item]})
 
     api.interfere = page
-    listing = await client.list(JOB, None, "x=y")
-    assert [item["metadata"]["name"] for item in listing.items] == ["a", "b"]
-    assert {item["kind"] for item in listing.items} == {"Job"}
-    assert listing.version == "9"
+    pages = [one async for one in client.pages(JOB, None, "x=y")]
+    assert [item["metadata"]["name"] for one in pages for item in one.items] == ["a", "b"]
+    assert {item["kind"] for one in pages for item in one.items} == {"Job"}
+    assert {one.version for one in pages} == {"9"}
     assert [query["labelSelector"] for _, _, query in api.requests] == ["x=y", "x=y"]
 
 
