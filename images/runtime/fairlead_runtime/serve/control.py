@@ -6,7 +6,7 @@ Reads the shared counters, so it answers for all workers. Never on the public ro
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,13 +48,20 @@ class InternalEndpoint:
     def finished(self, request: Request, status: int, elapsed_ns: int) -> None:
         """Nothing is counted here."""
 
-    def answer(self, request: Request) -> Response:
-        """Return the route's answer."""
+    def answer(self, requests: Sequence[Request]) -> list[Response]:
+        """Return the routes' answers."""
+        return [self._one(request) for request in requests]
+
+    def _one(self, request: Request) -> Response:
+        if request.refusal:
+            return self.refuse(request, request.refusal, request.reason)
         route = self._routes.get(request.path)
         if route is None:
             return _error(404, "there is nothing here")
         if request.method != route.method:
             return _error(405, f"takes {route.method.decode()}", b"allow: %b\r\n" % route.method)
+        if route.handler is None:
+            raise TypeError("an internal route needs a handler")
         try:
             return route.handler(request)
         except RequestError as error:

@@ -23,6 +23,7 @@ log = logging.getLogger("fairlead.serve.http")
 _SLICE_NS = 20_000_000  # how long the queue is worked off before arrivals are read again
 _LINGER_S = 5.0  # how long an answer that ends a connection may take to be read
 _URL_BYTES = 8 << 10
+TOGETHER = 16  # requests that are answered together when that many wait; a model's own cost is mostly per call
 _IDLE, _HEADERS, _EXPECTING, _BODY, _ENDED = range(5)  # what a connection is receiving
 
 
@@ -54,32 +55,37 @@ class HttpServer:
             self._loop.call_soon(self._work)
 
     def _work(self) -> None:
-        """Answer what waits, oldest first, for at most a slice of time."""
+        """Answer what waits, oldest first and a few together, for at most a slice of time."""
         self._scheduled = False
-        queue, until = self._queue, time.perf_counter_ns() + _SLICE_NS
+        queue, endpoint, until = self._queue, self.endpoint, time.perf_counter_ns() + _SLICE_NS
         while queue:
-            connection, request = queue.popleft()
-            status = self._answer(connection, request)
+            turn = [queue.popleft() for _ in range(min(len(queue), TOGETHER))]
+            waiting = [item for item in turn if not item[0].gone]
+            responses = self._answers([request for _, request in waiting])
+            for (connection, request), response in zip(waiting, responses, strict=True):
+                connection.send(request, response)
             now = time.perf_counter_ns()
-            self.endpoint.finished(request, status, now - request.parsed_ns)
+            for (_, request), response in zip(waiting, responses, strict=True):
+                endpoint.finished(request, response.status, now - request.parsed_ns)
+            if len(waiting) < len(turn):
+                self._forget([request for connection, request in turn if connection.gone])
             if now > until and queue and not self._scheduled:
                 self._scheduled = True
                 self._loop.call_soon(self._work)
                 return
 
-    def _answer(self, connection: Connection, request: Request) -> int:
-        if connection.gone:
-            return GONE
+    def _answers(self, requests: list[Request]) -> list[Response]:
         try:
-            if request.refusal:
-                response = self.endpoint.refuse(request, request.refusal, request.reason)
-            else:
-                response = self.endpoint.answer(request)
+            return self.endpoint.answer(requests)
         except Exception:
-            log.exception("an answer raised: %s %s", request.method.decode(), request.path.decode(errors="replace"))
-            response = self.endpoint.refuse(request, 500, "internal error; the server's log says more")
-        connection.send(request, response)
-        return response.status
+            log.exception("answering raised: %s", sorted({request.path for request in requests}))
+            reason = "internal error; the server's log says more"
+            return [self.endpoint.refuse(request, 500, reason) for request in requests]
+
+    def _forget(self, requests: list[Request]) -> None:
+        """Count requests whose client left before they were worked on."""
+        for request in requests:
+            self.endpoint.finished(request, GONE, time.perf_counter_ns() - request.parsed_ns)
 
     @property
     def busy(self) -> bool:

@@ -17,7 +17,7 @@ from fairlead_runtime.errors import BadInput
 from fairlead_runtime.signature import FLOAT, Signature
 
 from .columns import Column, Row
-from .models import Labels, ModelError, Outcome, single
+from .models import Labels, ModelError, Outcome, as_columns
 
 
 class JoblibModel:
@@ -40,7 +40,11 @@ class JoblibModel:
 
     def predict_row(self, row: Row) -> Outcome:
         """Return the outcome of one checked row."""
-        return self.predict(single(row, self._numbers))
+        return self.predict_rows([row])
+
+    def predict_rows(self, rows: Sequence[Row]) -> Outcome:
+        """Return the outcome of a few checked rows."""
+        return self.predict(as_columns(rows, self._numbers))
 
     def predict(self, columns: Sequence[Column]) -> Outcome:
         """Return the outcome of checked columns."""

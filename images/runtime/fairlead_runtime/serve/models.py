@@ -39,6 +39,9 @@ class Model(Protocol):
     def predict_row(self, row: Row) -> Outcome:
         """Return the outcome of one checked row; its arrays are valid until the next call. Raise ModelError."""
 
+    def predict_rows(self, rows: Sequence[Row]) -> Outcome:
+        """Return the outcome of a few checked rows in one call. Raise ModelError if any of them does."""
+
     def predict(self, columns: Sequence[Column]) -> Outcome:
         """Return the outcome of checked columns, at least one row. Raise ModelError."""
 
@@ -63,6 +66,17 @@ class Labels:
         return [self._by_text.get(str(value), value) for value in found]
 
 
+def split(outcome: Outcome) -> list[Outcome]:
+    """Return the outcome of each row by itself."""
+    if len(outcome.predictions) == 1:
+        return [outcome]
+    probabilities = outcome.probabilities
+    return [
+        Outcome([prediction], None if probabilities is None else probabilities[i : i + 1])
+        for i, prediction in enumerate(outcome.predictions)
+    ]
+
+
 def _typed(text: str, kind: ColumnType | None) -> Any:
     """Return a class, which a signature keeps as text, in its own type."""
     if kind == ColumnType.BOOLEAN:
@@ -73,11 +87,11 @@ def _typed(text: str, kind: ColumnType | None) -> Any:
         return text
 
 
-def single(row: Row, numbers: Sequence[bool]) -> list[Column]:
-    """Return the columns of one row; `numbers` says of each column whether it holds numbers."""
+def as_columns(rows: Sequence[Row], numbers: Sequence[bool]) -> list[Column]:
+    """Return the columns of a few rows; `numbers` says of each column whether it holds numbers (null is NaN there)."""
     columns: list[Column] = []
-    for value, number in zip(row, numbers, strict=True):
-        column = np.empty(1, dtype=np.float64 if number else object)
-        column[0] = np.nan if number and value is None else value
+    for values, number in zip(zip(*rows, strict=True), numbers, strict=True):
+        column = np.empty(len(values), dtype=np.float64 if number else object)
+        column[:] = values  # numpy takes None for NaN
         columns.append(column)
     return columns

@@ -21,7 +21,7 @@ from .capture import Capture
 from .columns import Column, Columns, RequestError, Row, kind_of
 from .counters import Writer
 from .ids import ResponseIds
-from .models import Model, ModelError, Outcome
+from .models import Model, ModelError, Outcome, split
 from .wire import Request, Response
 
 log = logging.getLogger("fairlead.serve")
@@ -33,11 +33,11 @@ Handler = Callable[[Request], Response]
 
 
 class Route:
-    """What answers one path; `counted` are the predictions, which the judge looks at."""
+    """What answers one path (None: `/predict` itself); `counted` are the predictions, which the judge looks at."""
 
     __slots__ = ("counted", "handler", "method")
 
-    def __init__(self, method: bytes, handler: Handler, *, counted: bool = False) -> None:
+    def __init__(self, method: bytes, handler: Handler | None, *, counted: bool = False) -> None:
         self.method = method
         self.handler = handler
         self.counted = counted
@@ -88,17 +88,21 @@ class Predictor:
         self._capture = capture
         self._last_log = 0.0
 
-    def predict_row(self, row: Row, response_id: str, now_ns: int) -> Outcome:
-        """Return the outcome of a checked row; raise ModelError."""
+    def predict_rows(self, rows: Sequence[Row], ids: Sequence[str], now_ns: int) -> list[Outcome | ModelError]:
+        """Return the outcome of each checked row of a request of its own; one that raises spoils no other."""
         try:
-            outcome = self._model.predict_row(row)
+            outcomes = split(self._model.predict_rows(rows))
         except ModelError as error:
-            raise self._failed(error, response_id) from error
-        scores = _scores(outcome)
+            if len(rows) == 1:
+                return [self._failed(error, ids[0])]
+            return [self.predict_rows([row], [own], now_ns)[0] for row, own in zip(rows, ids, strict=True)]
+        scores = [score for outcome in outcomes for score in _scores(outcome)]
         self._counters.predicted(scores)
-        if self._capture is not None and self._capture.wanted():
-            self._capture.add_row(response_id, now_ns, row, (outcome.predictions[0], scores[0]))
-        return outcome
+        if self._capture is not None:
+            for row, own, outcome, score in zip(rows, ids, outcomes, scores, strict=True):
+                if self._capture.wanted():
+                    self._capture.add_row(own, now_ns, row, (outcome.predictions[0], score))
+        return list(outcomes)
 
     def predict(self, columns: Sequence[Column], response_id: str, now_ns: int) -> Outcome:
         """Return the outcome of checked columns; raise ModelError."""
@@ -128,7 +132,7 @@ class PublicEndpoint:
         self._answers = answers
         self._counters = counters
         self._routes: dict[bytes, Route] = {}
-        self.add("/predict", Route(b"POST", self._predict, counted=True))
+        self.add("/predict", Route(b"POST", None, counted=True))
 
     def add(self, path: str, route: Route) -> None:
         """Answer one exact path."""
@@ -140,22 +144,49 @@ class PublicEndpoint:
         if route is not None and route.counted:
             self._counters.started()
 
-    def answer(self, request: Request) -> Response:
-        """Return the route's answer."""
+    def answer(self, requests: Sequence[Request]) -> list[Response]:
+        """Return the answers; single rows that waited together go through the model together."""
+        answers = [self._begin(request) for request in requests]
+        rows = [answer for answer in answers if isinstance(answer, tuple)]
+        if not rows:
+            return answers  # type: ignore[return-value]  # no tuple is among them
+        predicted = iter(self._answer_rows(rows))
+        return [next(predicted) if isinstance(answer, tuple) else answer for answer in answers]
+
+    def _begin(self, request: Request) -> Response | Row:
+        """Return the answer, or the one row to predict for it."""
         route = request.route
-        if route is None:
-            return self._answers.error(404, f"there is nothing at {_shown(request.path)}; predictions: POST /predict")
-        if request.method != route.method:
-            allowed: bytes = route.method
-            message = f"{_shown(request.path)} takes {allowed.decode()}, got {_shown(request.method)}"
-            return self._answers.error(405, message, b"allow: %b\r\n" % allowed)
         try:
-            response: Response = route.handler(request)
+            if request.refusal or route is None or request.method != route.method:
+                return self._turn_away(request, route)
+            answer: Response | Row = self._predict(request) if route.handler is None else route.handler(request)
         except RequestError as error:
             return self._answers.error(error.status, str(error))
         except ModelError as error:
             return self._answers.error(500, str(error))
-        return response
+        except Exception:
+            log.exception("answering %s raised", _shown(request.path))
+            return self.refuse(request, 500, "internal error; the server's log says more")
+        return answer
+
+    def _turn_away(self, request: Request, route: Route | None) -> Response:
+        """Return the answer to what no handler gets to see."""
+        path = _shown(request.path)
+        if request.refusal:
+            return self.refuse(request, request.refusal, request.reason)
+        if route is None:
+            return self._answers.error(404, f"there is nothing at {path}; predictions: POST /predict")
+        message = f"{path} takes {route.method.decode()}, got {_shown(request.method)}"
+        return self._answers.error(405, message, b"allow: %b\r\n" % route.method)
+
+    def _answer_rows(self, rows: Sequence[Row]) -> list[Response]:
+        now_ns = time.time_ns()
+        ids = [self._answers.new_id(now_ns) for _ in rows]
+        outcomes = self._predictor.predict_rows(rows, ids, now_ns)
+        return [
+            self._answers.error(500, str(outcome)) if isinstance(outcome, ModelError) else self._respond(own, outcome)
+            for own, outcome in zip(ids, outcomes, strict=True)
+        ]
 
     def refuse(self, request: Request, status: int, reason: str) -> Response:
         """Return the answer to what the wire refused."""
@@ -167,21 +198,16 @@ class PublicEndpoint:
         if request.route is not None and request.route.counted:
             self._counters.answered(status, elapsed_ns)
 
-    def _predict(self, request: Request) -> Response:
+    def _predict(self, request: Request) -> Response | Row:
         document = parse_json(request)
+        columns = self._predictor.columns
         rows = document.get("rows") if isinstance(document, dict) else None
-        if rows is None or ("rows" in self._predictor.columns.names and not isinstance(rows, list)):
-            return self._one(document)
+        if rows is None or ("rows" in columns.names and not isinstance(rows, list)):
+            return columns.row(document)
         if not isinstance(rows, list) or not 0 < len(rows) <= MAX_ROWS:
             got = f"{len(rows)} rows" if isinstance(rows, list) else kind_of(rows)
             raise RequestError(f"rows: expected a list of 1 to {MAX_ROWS} objects, got {got}")
-        return self._one(rows[0]) if len(rows) == 1 else self._many(rows)
-
-    def _one(self, values: Any) -> Response:
-        row = self._predictor.columns.row(values)
-        now_ns = time.time_ns()
-        response_id = self._answers.new_id(now_ns)
-        return self._respond(response_id, self._predictor.predict_row(row, response_id, now_ns))
+        return columns.row(rows[0]) if len(rows) == 1 else self._many(rows)
 
     def _many(self, rows: list[Any]) -> Response:
         columns = self._predictor.columns.rows(rows)

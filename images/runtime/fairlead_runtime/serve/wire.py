@@ -5,6 +5,7 @@ Shared by `http` (which parses and writes) and by every endpoint (which reads a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -86,8 +87,8 @@ class Endpoint(Protocol):
     def started(self, request: Request) -> None:
         """Take note that a request was parsed and waits."""
 
-    def answer(self, request: Request) -> Response:
-        """Return the answer; an exception becomes `refuse(request, 500, ...)`."""
+    def answer(self, requests: Sequence[Request]) -> list[Response]:
+        """Return the answers to requests that waited together, those with a refusal included, in their order."""
 
     def refuse(self, request: Request, status: int, reason: str) -> Response:
         """Return the answer to a request that the wire refused, or that raised."""
