@@ -81,7 +81,9 @@ def read_rows(store: Store, job: TrainInput, manifest: RevisionManifest, into: P
 
 def to_frame(table: pa.Table, features: list[TypedColumn]) -> pd.DataFrame:
     """Return one column per feature: float32 with NaN for null, or text (object) with "" for null."""
-    return pd.DataFrame({feature.name: _column(table[feature.name], feature.type) for feature in features})
+    columns = {feature.name: _column(table[feature.name], feature.type) for feature in features}
+    # a dtype is named: pandas would make its own text type of objects, which ONNX Runtime does not take
+    return pd.DataFrame({name: pd.Series(values, dtype=values.dtype) for name, values in columns.items()})
 
 
 def _column(values: pa.ChunkedArray, column_type: ColumnType) -> Any:

@@ -84,13 +84,13 @@ def _check(name: str, dimension: Dimension) -> None:
 
 def _draw(dimension: Dimension, generator: random.Random) -> Any:
     if dimension.choice:
-        return generator.choice(dimension.choice)
+        return generator.choice(dimension.choices())
     return _between(dimension, generator.random())
 
 
 def _points(dimension: Dimension) -> list[Any]:
     if dimension.choice:
-        return dimension.choice
+        return dimension.choices()
     steps = dimension.grid_points - 1
     return list(dict.fromkeys(_between(dimension, i / steps) for i in range(dimension.grid_points)))
 
