@@ -12,6 +12,7 @@ CHECKS = "checks.json"
 SIGNATURE = "signature.json"
 LINEAGE = "lineage.json"
 CARD = "card.html"
+CARD_JSON = "card.json"
 REPORT_HTML = "report.html"
 REPORT_JSON = "report.json"
 

@@ -7,7 +7,7 @@ that does not exist are refused before anything is measured (`check_gates`). Cal
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -39,6 +39,7 @@ class Measured:
     latencies_ms: Callable[[float], Floats]
     champion: Outcomes | None = None
     champion_name: str = ""
+    found: dict[str, list[Gap]] = field(default_factory=dict, compare=False)  # a gate's slices, kept for the card
 
 
 def check_gates(gates: Sequence[Gate], outcomes: Outcomes, columns: Collection[str]) -> None:
@@ -112,7 +113,7 @@ def _versus_champion(gate: str, name: str, max_loss: float, measured: Measured) 
 def _slices(gate: Gate, measured: Measured) -> GateResult:
     name, limit = gate.metric or "", Limit(gate.max_gap or 0.0)
     groups = [group for column in gate.slices or [] for group in groups_of(measured.frame, column)]
-    gaps = slice_gaps(name, measured.outcomes, groups, measured.seed)
+    gaps = measured.found.setdefault(gate.name, slice_gaps(name, measured.outcomes, groups, measured.seed))
     small = len(groups) - len(gaps)
     if not gaps:
         return too_few(gate.name, f"{name} per slice", len(measured.outcomes), MIN_ROWS, limit.value)

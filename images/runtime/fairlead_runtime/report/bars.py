@@ -39,27 +39,36 @@ def cut(name: str, most: int = NAME_CHARS) -> str:
     return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"
 
 
-def span(value: float | None, ends: tuple[float | None, float | None], limit: float | None, tone: Tone) -> Html:
-    """Return an interval as a bar with its value as a dot and the limit as a line; ends of None run off."""
+def span(
+    value: float | None,
+    ends: tuple[float | None, float | None],
+    limit: float | None,
+    tone: Tone,
+    scale: tuple[float, float] | None = None,
+) -> Html:
+    """Return an interval as a bar with its value as a dot and the limit as a line; ends of None run off.
+
+    Rows of one table that are to be compared share a `scale`; without one it is fitted to what is shown.
+    """
     known = [v for v in (value, *ends, limit) if v is not None]
     if value is None or len(known) < 2:
         return tag("span")
-    low, high = min(known), max(known)
-    pad = 0.12 * (high - low) or max(abs(high), 1.0) * 0.05
-    width, height, scale = 150.0, 18.0, 150.0 / (high - low + 2 * pad)
+    low, high = scale or (min(known), max(known))
+    pad = 0.06 * (high - low) or max(abs(high), 1.0) * 0.05
+    width, per_unit = 150.0, 150.0 / (high - low + 2 * pad)
 
     def at(v: float | None, otherwise: float) -> float:
-        return otherwise if v is None else (v - low + pad) * scale
+        return otherwise if v is None else (v - low + pad) * per_unit
 
     left, right = at(ends[0], 0.0), at(ends[1], width)
     marks = [
         tag("line", x1=0, x2=width, y1=9, y2=9, class_="grid"),
-        tag("rect", x=left, y=6, width=max(2.0, right - left), height=6, rx=3, class_=f"f{tone}", opacity="0.35"),
+        tag("rect", x=left, y=6, width=max(2.0, right - left), height=6, rx=3, class_=f"f{tone}", opacity="0.4"),
         tag("circle", cx=at(value, 0), cy=9, r=3.6, class_=f"f{tone}"),
     ]
     if limit is not None:
         marks.append(tag("line", x1=at(limit, 0), x2=at(limit, 0), y1=1, y2=17, class_="limit"))
-    return tag("svg", *marks, viewBox=f"0 0 {width:.0f} {height:.0f}", style="width:150px", role="img",
+    return tag("svg", *marks, viewBox=f"0 0 {width:.0f} 18", style="width:150px", role="img",
                aria_label=f"{number(value)}, from {number(ends[0])} to {number(ends[1])}")  # fmt: skip
 
 

@@ -66,20 +66,17 @@ def _gates(card: Card) -> Html | None:
         "A gate passes on the bound of its interval (one-sided 95 %), not on the value; "
         "the bar is the interval, the dot the value, the upright line the limit."
     )
-    headings: list[Child] = ["Gate", "Outcome", "Value", "Interval", "", "Limit", "Rows"]
+    headings: list[Child] = ["Gate", "Outcome", "Value", "Limit", "", "Rows"]
     rows = [_gate_row(gate) for gate in card.gates]
-    return section("Gates", table(headings, rows, frozenset({2, 3, 5, 6})), lead=lead)
+    return section("Gates", table(headings, rows, frozenset({2, 3, 5})), lead=lead)
 
 
 def _gate_row(gate: GateResult) -> list[Child]:
     tone = TONES[gate.outcome]
     picture = span(gate.value, (gate.low, gate.high), gate.limit, tone)
-    name = tag("div", tag("strong", gate.name), tag("small", gate.message))
+    name = tag("div", tag("strong", gate.name), tag("small", gate.message), class_="wide")
     rows = f"{gate.rows:,}" if gate.rows else ""
-    return [
-        name, badge(gate.outcome.value, tone), _figure(gate.value), _ends(gate.value, gate.low, gate.high), picture,
-        _figure(gate.limit), rows,
-    ]  # fmt: skip
+    return [name, badge(gate.outcome.value, tone), _figure(gate.value), _figure(gate.limit), picture, rows]
 
 
 def _figure(value: float | None) -> str:
@@ -95,7 +92,7 @@ def _ends(value: float | None, low: float | None, high: float | None) -> str:
 def _metrics(card: Card) -> Html | None:
     if not card.metrics:
         return None
-    lead = f"On the {card.split.lower()} part; each bound holds with 95 % on its own."
+    lead = f"On the {card.split.lower()} part; each bound holds with 95 % on its own, and the bars run from 0 to 1."
     headings: list[Child] = ["Metric", "Value", "Interval", "", "Better"]
     rows = [_metric_row(row) for row in card.metrics]
     return section("Metrics", table(headings, rows, frozenset({1, 2})), lead=lead)
@@ -103,7 +100,8 @@ def _metrics(card: Card) -> Html | None:
 
 def _metric_row(row: MetricRow) -> list[Child]:
     better = "lower" if row.name in LOWER_IS_BETTER else "higher"
-    picture = span(row.value, (row.low, row.high), None, "quiet")
+    shares = row.low is not None and row.high is not None and row.low >= 0 and row.high <= 1
+    picture = span(row.value, (row.low, row.high), None, "quiet", (0.0, 1.0)) if shares else None
     return [row.name.replace("_", " "), number(row.value), _ends(row.value, row.low, row.high), picture, better]
 
 
@@ -128,14 +126,15 @@ def _slices(card: Card) -> Html | None:
     if not card.slices:
         return None
     lead = "Worst first: by how much each slice falls behind the whole, in units of the metric; negative is better."
-    headings: list[Child] = ["Slice", "Metric", "Rows", "Value", "Gap", "Interval", ""]
-    rows = [_slice_row(row) for row in card.slices]
+    headings: list[Child] = ["Slice", "Metric", "Rows", "Value", "Gap", "Interval of the gap", ""]
+    ends = [end for row in card.slices for end in (row.low, row.high, 0.0) if end is not None]
+    rows = [_slice_row(row, (min(ends), max(ends))) for row in card.slices]
     return section("Slices", table(headings, rows, frozenset({2, 3, 4, 5})), lead=lead)
 
 
-def _slice_row(row: SliceRow) -> list[Child]:
+def _slice_row(row: SliceRow, scale: tuple[float, float]) -> list[Child]:
     ends = _ends(row.gap, row.low, row.high)
-    picture = span(row.gap, (row.low, row.high), 0.0, "quiet")
+    picture = span(row.gap, (row.low, row.high), 0.0, "quiet", scale)
     return [row.name, row.metric.replace("_", " "), f"{row.rows:,}", number(row.value), number(row.gap), ends, picture]
 
 

@@ -49,6 +49,15 @@ def chi_square(reference: Floats, current: Floats) -> Comparison:
     return Comparison(effect, _chi_square_p(first, second))
 
 
+def total_variation(reference: Floats, current: Floats) -> Comparison:
+    """Return the largest difference in share over any set of categories; the p-value is of chi-square.
+
+    What D is for ordered bins: there the sets are "up to x", and unordered categories have no such order.
+    """
+    distance = float(np.sum(np.abs(_shares(reference) - _shares(current))) / 2)
+    return Comparison(distance, chi_square(reference, current).p_value)
+
+
 def _chi_square_p(first: Floats, second: Floats) -> float:
     table = np.vstack([first, second])
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
