@@ -12,7 +12,7 @@ from fairlead.contract.jobs import ArmReport
 from fairlead.plan.analysis import judged_arms
 from fairlead.plan.inferenceservice import InferenceServiceSnapshot, plan_inferenceservice
 from fairlead.plan.revision import ROLE, ServingImages
-from fairlead.plan.route import address_of, is_foreign
+from fairlead.plan.route import HOSTNAME_CONFLICT, Address, address_of, is_foreign
 from fairlead.plan.service_children import Children
 from fairlead.plan.serving_pods import pods_of
 from fairlead.plan.sizes import JUDGED, active_state
@@ -34,7 +34,7 @@ def _services_of_version(version: Obj, view: View) -> Iterable[Key]:
 
 
 def _gateway_of(service: Obj) -> tuple[str, str] | None:
-    address = address_of(service.get("spec") or {}, service["metadata"].get("namespace", ""))
+    address = _address_of(service)
     return address[:2] if address else None
 
 
@@ -45,15 +45,20 @@ def _services_of_gateway(gateway: Obj, view: View) -> Iterable[Key]:
 
 
 def _rivals_of_service(changed: Obj, view: View) -> Iterable[Key]:
-    """Services on the same Gateway: one that goes or moves frees an address, so all of them look again."""
-    place, uid = _gateway_of(changed), changed["metadata"].get("uid")
+    """Services that claim the same address, or wait for one: it may be free now."""
+    address, uid = _address_of(changed), changed["metadata"].get("uid")
     others = [service for service in view.list(KIND) if service["metadata"].get("uid") != uid]
-    return [key_of(KIND, service) for service in others if _awaits_address(service) or _gateway_of(service) == place]
+    same = [service for service in others if address is not None and _address_of(service) == address]
+    return [key_of(KIND, service) for service in (*same, *filter(_awaits_address, others))]
+
+
+def _address_of(service: Obj) -> Address | None:
+    return address_of(service.get("spec") or {}, service["metadata"].get("namespace", ""))
 
 
 def _awaits_address(service: Obj) -> bool:
     conditions = (service.get("status") or {}).get("conditions") or ()
-    return any(condition.get("reason") == "HostnameConflict" for condition in conditions)
+    return any(condition.get("reason") == HOSTNAME_CONFLICT for condition in conditions)
 
 
 def _services_of_route(route: Obj, view: View) -> Iterable[Key]:

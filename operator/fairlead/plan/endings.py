@@ -37,7 +37,8 @@ DEADLINE = "DeadlineExceeded"
 PROMOTED, ROLLED_BACK, UNDECIDED = "Promoted", "RolledBack", "Inconclusive"
 
 _SIGNALS = {"errors": ERROR_RATE, "latency": LATENCY, "predictions": PREDICTIONS}
-_REJECTED_AT_MOST, _HISTORY, _TEXT = 20, 10, 900
+_REJECTED_AT_MOST, _HISTORY = 8, 10  # of the status; the versions remember every refusal
+_TEXT, _LINE = 280, 120  # characters; a status is at most 16 KiB
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def _with_line(
         digest=of.digest,
         outcome=ending.outcome,
         reason=ending.reason,
-        message=ending.message[:_TEXT],
+        message=ending.message[:_LINE],
         started_at=status.rollout.started_at if status.rollout else "",
         ended_at=format_time(now),
     )

@@ -142,7 +142,7 @@ def _as_plan(snapshot: InferenceServiceSnapshot, seen: Seen, status: InferenceSe
     shares = _shares(snapshot, status, arms)
     fields = {
         **with_ready(status, arms),
-        "desired": seen.target,
+        "desired": seen.target.model_copy(update={"predictor": None, "serve": None}) if seen.target else None,
         "traffic": traffic_of(shares, said.route, seen.finding, by_ratio=snapshot.by_ratio) or None,
         "url": url_of(service, snapshot.gateway),
     }
@@ -226,7 +226,7 @@ def _lifted(status: InferenceServiceStatus, override: Override, now: datetime) -
         digest=override.digest,
         outcome="Overridden",
         reason="Override",
-        message=f"{override.who}: {override.why}"[:900],
+        message=f"{override.who}: {override.why}"[:280],
         started_at=format_time(now),
         ended_at=format_time(now),
     )

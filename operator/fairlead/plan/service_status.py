@@ -17,7 +17,7 @@ from .sizes import ROLLING_BACK, active_state
 from .traffic import Share
 from .types import Obj
 
-_TEXT = 900
+_TEXT = 280
 _PORTS = {"HTTP": 80, "HTTPS": 443, "TLS": 443}
 
 

@@ -30,11 +30,14 @@ from .types import Obj
 CANARY_CRASHED = "CanaryCrashed"
 CANARY_UNAVAILABLE = "CanaryUnavailable"
 CANARY_NOT_READY = "CanaryNotReady"
-DIGEST_MISMATCH = "DigestMismatch"
 
 CRASHES = 2  # container restarts that make a crash; one may be bad luck
 _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 _CONFIG = "CreateContainerConfigError"
+# What a server says when it ends with exit code 10. The model itself, whatever serves it:
+_OF_BYTES = ("DigestMismatch", "SignatureMismatch", "SignatureInvalid", "ModelUnreadable")
+# Something around it, that a person puts right; everything else is the revision's:
+_ELSEWHERE = ("ArtifactNotFound", "ObjectNotFound", "InputInvalid", "UnsupportedUri")
 
 
 @dataclass(frozen=True)
@@ -131,11 +134,17 @@ def _fault(pod: Obj) -> Fault | None:
             f"Pod {pod['metadata']['name']} ran out of memory; its limit is {limit}. "
             "Raise predictor.resources.limits.memory.",
         )
-    if ended.get("exitCode") == env.EXIT_BAD_INPUT:
-        info = _info(ended)
-        if info is not None:
-            return Fault(info.reason, info.message, of_bytes=True)
+    info = _info(ended)
+    if ended.get("exitCode") == env.EXIT_BAD_INPUT and info is not None and info.reason not in _ELSEWHERE:
+        return Fault(info.reason, info.message, of_bytes=info.reason in _OF_BYTES)
     return None
+
+
+def _is_blameless(ended: Mapping[str, Any]) -> bool:
+    """Say whether a container ended for want of something that is not the revision's to give."""
+    info = _info(ended)
+    missing = info is not None and info.reason in _ELSEWHERE
+    return ended.get("exitCode") == env.EXIT_STORE or (ended.get("exitCode") == env.EXIT_BAD_INPUT and missing)
 
 
 def _memory_limit(pod: Obj) -> str:
@@ -145,8 +154,8 @@ def _memory_limit(pod: Obj) -> str:
 
 
 def _crashes(pods: Sequence[Obj]) -> Fault | None:
-    """A second restart within the arm; the store's failures (exit code 20) are not the revision's."""
-    crashed = [pod for pod in pods if _ended(pod) and _ended(pod).get("exitCode") != env.EXIT_STORE]
+    """A second restart within the arm; what the store or a person has to put right is not the revision's fault."""
+    crashed = [pod for pod in pods if _ended(pod) and not _is_blameless(_ended(pod))]
     restarts = sum(int(_main(pod).get("restartCount", 0)) for pod in crashed)
     if restarts < CRASHES:
         return None
@@ -181,7 +190,7 @@ def _hindrance(pod: Obj) -> Hindrance | None:
     if reason == _CONFIG:
         return Hindrance(STORE_SECRET_MISSING, _missing_secret(message))
     ended = _ended(pod)
-    if ended.get("exitCode") == env.EXIT_STORE:
+    if _is_blameless(ended):
         info = _info(ended)
         return Hindrance(info.reason, info.message) if info else Hindrance(STORE_UNREACHABLE, _UNREACHABLE)
     return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fairlead.api.inferenceservice import InferenceServiceSpec, InferenceServiceStatus, RevisionStatus
 
 from .serving_pods import ArmFacts
-from .sizes import BAKING, PROMOTING, STEP, active_state, baseline_share
+from .sizes import BAKING, PREPARING, PROMOTING, ROLLING_BACK, STEP, active_state, baseline_share
 
 STABLE, CANARY, BASELINE, PREVIOUS = "stable", "canary", "baseline", "previous"
 
@@ -37,6 +37,8 @@ def requested_shares(status: InferenceServiceStatus, spec: InferenceServiceSpec)
         others.append(Share(status.canary, CANARY, rollout.weight))
         if status.baseline is not None:
             others.append(Share(status.baseline, BASELINE, baseline_share(rollout.weight)))
+    if state in (PREPARING, ROLLING_BACK) and status.baseline is not None:
+        others.append(Share(status.baseline, BASELINE, 0))  # only to stand in for a stable arm that has no ready pod
     if state == BAKING and status.previous is not None:
         others.append(Share(status.previous, PREVIOUS, spec.rollout.bake.holdback_percent))
     rest = 100 - sum(share.percent for share in others)
