@@ -151,7 +151,7 @@ class KopfStreams:
         settings.persistence.diffbase_storage = _NoDiffBase()
         settings.persistence.progress_storage = _NoProgress()
         settings.queueing.worker_limit = None  # a limit below the number of objects hangs the start
-        settings.queueing.idle_timeout = 1.0  # a worker per object of a burst is kept this long
+        settings.queueing.idle_timeout = 0.1  # a task and its last event per object of a burst are kept this long
         settings.watching.server_timeout = self._settings.server_timeout_s
         settings.watching.client_timeout = self._settings.client_timeout_s
         settings.watching.connect_timeout = self._settings.connect_timeout_s
