@@ -29,28 +29,51 @@ log = logging.getLogger(__name__)
 ARM_PODS = 20  # of an arm; its counts are a sample then
 ARM_TIMEOUT_S = 2.0
 ARM_BYTES = 64 * 1024
+ARM_INTERVAL_S = 1.9  # a look at a rollout; our own status writes wake the reconcile far more often
+ARM_REMEMBERED = 512
 LOG_INTERVAL_S = 10.0
 LOG_REMEMBERED = 512
 LOG_LINE_MAX = 2048
 
 
 class HttpArms:
-    """`Arms` by HTTP to pod addresses. Ends what it began with `close`."""
+    """`Arms` by HTTP to pod addresses, each read at most every 2 s. Ends what it began with `close`."""
 
-    def __init__(self, port: int = PORT_CONTROL, timeout_s: float = ARM_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        port: int = PORT_CONTROL,
+        timeout_s: float = ARM_TIMEOUT_S,
+        *,
+        interval_s: float = ARM_INTERVAL_S,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._port, self._timeout_s = port, timeout_s
+        self._interval_s, self._monotonic = interval_s, monotonic
+        self._known: OrderedDict[str, tuple[float, ArmReport | ArmFailure]] = OrderedDict()
         self._session: aiohttp.ClientSession | None = None
 
     async def poll(self, pods: Sequence[Obj]) -> Mapping[str, ArmReport | ArmFailure]:
         """Return pod uid -> report or failure, for the first 20 pods by name."""
         chosen = sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))[:ARM_PODS]
-        reports = await asyncio.gather(*map(self._read, chosen))
+        reports = await asyncio.gather(*map(self._read_or_recall, chosen))
         return {uid_of(pod): report for pod, report in zip(chosen, reports, strict=True)}
 
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
+
+    async def _read_or_recall(self, pod: Obj) -> ArmReport | ArmFailure:
+        uid, now = uid_of(pod), self._monotonic()
+        known = self._known.get(uid)
+        if known is not None and now - known[0] < self._interval_s:
+            return known[1]
+        report = await self._read(pod)
+        self._known[uid] = (now, report)
+        self._known.move_to_end(uid)
+        if len(self._known) > ARM_REMEMBERED:
+            self._known.popitem(last=False)
+        return report
 
     async def _read(self, pod: Obj) -> ArmReport | ArmFailure:
         name = pod["metadata"]["name"]
