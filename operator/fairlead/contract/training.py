@@ -46,7 +46,7 @@ class ContainerTrainer(Model):
 
     image: Uri
     command: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=32)] | None = None
-    args: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=64)] | None = None
+    args: Annotated[list[Annotated[str, Field(max_length=16384)]], Field(max_length=64)] | None = None
     env: Annotated[list[EnvVar], Field(max_length=64)] | None = Field(None, json_schema_extra=list_map("name"))
     hyperparameters: dict[str, Any] = Field(default_factory=dict, json_schema_extra=FREE_FORM)
 
