@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from hack.cluster import app_images, cluster, docker, graph, settings
+from hack.cluster import app_images, cluster, docker, graph, leftovers, settings
 from hack.cluster.settings import Settings
 from hack.cluster.shell import StepError
 from hack.cluster.steps import Runner, Screen, Step
@@ -114,9 +114,9 @@ def docker_down(config: Settings) -> None:
     sys.stdout.write(docker.stop(config) + "\n")
 
 
-def leftovers(config: Settings) -> None:
+def list_leftovers(config: Settings) -> None:
     """Lists what a removed cluster left behind; fails if that is anything."""
-    found = cluster.leftovers(config)
+    found = leftovers.find(config)
     for kind, names in found.items():
         sys.stdout.write(f"{kind}: {len(names)}\n" + "".join(f"  {name}\n" for name in names))
     if any(found.values()):
@@ -133,7 +133,7 @@ VERBS: dict[str, Callable[[Settings], None]] = {
     "status": status,
     "docker-up": docker_up,
     "docker-down": docker_down,
-    "leftovers": leftovers,
+    "leftovers": list_leftovers,
 }
 
 

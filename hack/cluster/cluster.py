@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from hack.cluster.app_images import image_id
 from hack.cluster.settings import REPO, Settings
@@ -152,20 +151,6 @@ def replaced(there: Mapping[str, str]) -> list[str]:
     nameless = [name for name in there if name.startswith(("sha256:", "import-"))]
     named = {digest for name, digest in there.items() if name not in nameless}
     return [name for name in nameless if there[name] not in named]
-
-
-def leftovers(settings: Settings) -> dict[str, list[str]]:
-    """What a removed cluster would have left: containers, networks, volumes, mounts."""
-    lines = {
-        "networks": ["docker", "network", "ls", "--quiet", "--filter", "name=^kind$"],
-        "volumes": ["docker", "volume", "ls", "--quiet", "--filter", "dangling=true"],
-    }
-    found = {kind: (ask(command) or "").splitlines() for kind, command in lines.items()}
-    found["containers"] = _nodes(settings.cluster)
-    mounts = Path("/proc/self/mounts")
-    text = mounts.read_text() if mounts.exists() else ""
-    found["mounts"] = [line for line in text.splitlines() if "/docker/" in line]
-    return found
 
 
 def status(settings: Settings) -> str:

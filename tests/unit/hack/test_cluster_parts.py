@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hack.cluster import addons, archive, cluster, golang, node_image, runc_capped, settings, versions
+from hack.cluster import addons, archive, cluster, golang, leftovers, node_image, runc_capped, settings, versions
 from hack.cluster.settings import Settings
 
 
@@ -109,6 +109,20 @@ def test_only_images_without_any_name_left_are_replaced() -> None:
         "sha256:id-of-pause": "sha256:pause",
     }
     assert cluster.replaced(there) == ["sha256:id-of-old", "import-2026@sha256:old"]
+
+
+def test_a_mount_of_a_running_container_is_no_leftover() -> None:
+    mounts = "\n".join(
+        [
+            "/dev/vda /var/lib/docker ext4 rw 0 0",
+            "overlay /var/lib/docker/overlay2/live/merged overlay rw 0 0",
+            "overlay /var/lib/docker/overlay2/dead/merged overlay rw 0 0",
+            "nsfs /run/docker/netns/default nsfs rw 0 0",
+            "proc /proc proc rw 0 0",
+        ]
+    )
+    in_use = {"/var/lib/docker/overlay2/live/merged"}
+    assert leftovers.stray_mounts(mounts, in_use) == ["/var/lib/docker/overlay2/dead/merged"]
 
 
 BOUNDS_WITHOUT_RESOURCE = (1 << len(runc_capped.NAMES)) - 1 - (1 << 24)
