@@ -146,16 +146,22 @@ def restart(pursuit: Pursuit, tries: Tries, lost: Lost, seen: Seen, now: datetim
     return give_up(tries, seen, Problem(jobs.RESULT_LOST, message), now)
 
 
-def retired(owned: Iterable[Obj], keep: Iterable[str]) -> tuple[Action, ...]:
-    """Return deletions of finished Jobs but for the last 3 of each role and those named in `keep`."""
+def retired(owned: Iterable[Obj], attempts: Iterable[JobAttempt | None]) -> tuple[Action, ...]:
+    """Return deletions of Jobs that are of no use: ended ones but for the last 3 of each role, and unwanted ones.
+
+    A Job that runs and is of none of these attempts was superseded just before the operator died.
+    """
+    kept = {attempt.job for attempt in attempts if attempt is not None}
     by_role: dict[str, list[Obj]] = {}
-    for job in owned:
-        by_role.setdefault((job["metadata"].get("labels") or {}).get(names.LABEL_ROLE, ""), []).append(job)
-    kept = set(keep)
     deletions: list[Action] = []
+    for job in owned:
+        if is_finished(job):
+            by_role.setdefault((job["metadata"].get("labels") or {}).get(names.LABEL_ROLE, ""), []).append(job)
+        elif job["metadata"]["name"] not in kept:
+            deletions += _delete(job)
     for group in by_role.values():
-        finished = sorted(filter(is_finished, group), key=lambda job: (finished_at(job), job["metadata"]["name"]))
-        for job in finished[:-KEEP_FINISHED]:
+        ended = sorted(group, key=lambda job: (finished_at(job), job["metadata"]["name"]))
+        for job in ended[:-KEEP_FINISHED]:
             if job["metadata"]["name"] not in kept:
                 deletions += _delete(job)
     return tuple(deletions)

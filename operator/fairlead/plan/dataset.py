@@ -107,8 +107,8 @@ def plan_dataset(snapshot: DatasetSnapshot, now: datetime) -> Plan:
     outcome = _pursue(snapshot, tick, now) if tick else _settled(snapshot, now)
     outcome = replace(outcome, changes={**outcome.changes, "next_refresh": next_refresh})
     again = min((s for s in (due_s, outcome.requeue_after_s) if s is not None), default=None)
-    kept = (dataset.status.attempt, outcome.changes.get("attempt"))
-    cleared = retired(snapshot.jobs, [attempt.job for attempt in kept if attempt])
+    said = (dataset.status.attempt, dataset.status.cleanup)
+    cleared = retired(snapshot.jobs, (*said, outcome.changes.get("attempt"), outcome.changes.get("cleanup")))
     return _finish(dataset, replace(outcome, actions=(*outcome.actions, *cleared), requeue_after_s=again), now)
 
 

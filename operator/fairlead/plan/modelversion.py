@@ -118,8 +118,8 @@ def plan_modelversion(snapshot: ModelVersionSnapshot, now: datetime) -> Plan:
     changes = {**outcome.changes, **where, "stage": stage}
     body = new_status(version, (*said, *_evaluated(status, said)), now, **changes)
     step = outcome.step
-    kept = [attempt.job for attempt in (version.status.attempt, status.attempt) if attempt]
-    actions = (*(step.actions if step else ()), *retired(snapshot.jobs, kept))
+    cleared = retired(snapshot.jobs, (version.status.attempt, status.attempt))
+    actions = (*(step.actions if step else ()), *cleared)
     return Plan(actions, body, step.requeue_after_s if step else None)
 
 

@@ -117,7 +117,7 @@ def _pursue(snapshot: TrainingRunSnapshot, pinned: PinnedDataset, now: datetime)
     changes["started_at"] = run.status.started_at or format_time(now)
     if step.outcome is None:
         status = new_status(run, _under_way(step), now, **changes)
-        cleared = retired(snapshot.jobs, [step.tries.attempt.job] if step.tries.attempt else [])
+        cleared = retired(snapshot.jobs, (run.status.attempt, step.tries.attempt))
         return Plan((*step.actions, *cleared), status, _look_again(step, snapshot))
     ending = _succeeded(run, step.outcome, pinned) if isinstance(step.outcome, TrainSummary) else None
     ending = ending or _failed(snapshot, step.outcome, pursuit.collect)
@@ -233,9 +233,8 @@ def _ended(snapshot: TrainingRunSnapshot, changes: Mapping[str, Any], now: datet
             made = run.name
         else:
             said = _name_taken(run)
-    kept = [status.attempt.job] if status.attempt else []
     body = new_status(run, said, now, **{**changes, "model_version": made})
-    return Plan((*actions, *retired(snapshot.jobs, kept)), body)
+    return Plan((*actions, *retired(snapshot.jobs, (run.status.attempt, status.attempt))), body)
 
 
 def _final_conditions(run: TrainingRun, status: Any) -> tuple[Condition, ...]:
