@@ -94,10 +94,9 @@ async def start(plane: ControlPlane, namespace: str) -> AsyncIterator[Start]:
     laws = StatusLaws()
     running: list[Running] = []
 
-    async def begin(controllers: Collection[Any] = (ToyController(),), **settings: str) -> Running:
-        operator = Operator(
-            read_settings(_arguments(namespace, settings), {}), await connect(str(plane.kubeconfig())), controllers
-        )
+    async def begin(controllers: Collection[Any] = (ToyController(),), user: str = "admin", **settings: str) -> Running:
+        connection = await connect(str(plane.kubeconfig(user)))
+        operator = Operator(read_settings(_arguments(namespace, settings), {}), connection, controllers)
         own = {controller.resource.kind for controller in controllers}
         operator.store.listen(lambda resource, obj: laws.see(obj) if resource.kind in own else None)
         running.append(Running(operator, asyncio.create_task(operator.run())))

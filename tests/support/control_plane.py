@@ -34,15 +34,15 @@ class ControlPlane:
     folder: Path
     audit_log: Path
 
-    def kubeconfig(self) -> Path:
-        """Return a kubeconfig file of the administrator."""
-        path = self.folder / "kubeconfig"
+    def kubeconfig(self, user: str = "admin") -> Path:
+        """Return a kubeconfig file of the administrator, or of `operator`, who may nothing until a role says so."""
+        path = self.folder / f"kubeconfig-{user}"
         document = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "test", "cluster": {"server": self.server, "certificate-authority": str(self.ca)}}],
-            "users": [{"name": "admin", "user": {"token": self.token}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+            "users": [{"name": user, "user": {"token": f"{user}-{self.token}"}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
             "current-context": "test",
         }
         path.write_text(yaml.safe_dump(document))
@@ -103,7 +103,8 @@ def _etcd(binaries: Path, folder: Path, client: int, peer: int) -> list[str]:
 
 
 def _prepare(folder: Path, token: str) -> None:
-    (folder / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
+    users = (f"admin-{token},admin,admin,system:masters", f"operator-{token},operator,operator")
+    (folder / "tokens.csv").write_text("\n".join(users) + "\n")
     policy = {
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
@@ -162,7 +163,7 @@ def _await_ready(plane: ControlPlane, apiserver: subprocess.Popen[bytes]) -> Non
 def _is_ready(plane: ControlPlane) -> bool:
     if not plane.ca.exists():
         return False
-    request = urllib.request.Request(f"{plane.server}/readyz", headers={"Authorization": f"Bearer {plane.token}"})
+    request = urllib.request.Request(f"{plane.server}/readyz", headers={"Authorization": f"Bearer admin-{plane.token}"})
     try:
         context = ssl.create_default_context(cafile=str(plane.ca))
         with urllib.request.urlopen(request, timeout=2, context=context) as answer:
