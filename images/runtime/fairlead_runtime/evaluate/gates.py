@@ -72,7 +72,7 @@ def judge(gate: Gate, measured: Measured) -> GateResult:
     if gate.artifact_size is not None:
         size = float(measured.artifact_bytes)
         exact = Interval(size, size, size, 0)
-        return decide(gate.name, "the artifact's size", exact, Limit(quantity(gate.artifact_size.max), unit=" bytes"))
+        return decide(gate.name, "The artifact's size", exact, Limit(quantity(gate.artifact_size.max), unit=" bytes"))
     if gate.fairness is not None:
         return _fairness(gate.name, gate.fairness, measured)
     assert gate.metric is not None
@@ -106,7 +106,7 @@ def _versus_champion(gate: str, name: str, max_loss: float, measured: Measured) 
     if missing:
         return too_few(gate, name, len(outcomes), missing, max_loss)
     loss = loss_against(champion, outcomes, name, measured.seed)
-    what = f"the loss of {name} against {measured.champion_name}"
+    what = f"The loss of {name} against {measured.champion_name}"
     return decide(gate, what, loss, Limit(max_loss))
 
 
@@ -119,7 +119,7 @@ def _slices(gate: Gate, measured: Measured) -> GateResult:
         return too_few(gate.name, f"{name} per slice", len(measured.outcomes), MIN_ROWS, limit.value)
     unclear = next((gap for gap in gaps if gap.missing), None)
     clear = [gap for gap in gaps if not gap.missing]
-    results = [_worst_gap(gate.name, f"the gap of {name} for", clear, limit, small)] if clear else []
+    results = [_worst_gap(gate.name, f"The gap of {name} for", clear, limit, small)] if clear else []
     if unclear is not None:
         results.append(too_few(gate.name, f"{name} for {unclear.name}", unclear.rows, unclear.missing, limit.value))
     return worse_of(results)
@@ -151,7 +151,7 @@ def _fairness(gate: str, fairness: Fairness, measured: Measured) -> GateResult:
 
 def _latency(gate: str, latency: Latency, measured: Measured) -> GateResult:
     found = quantile(measured.latencies_ms(latency.percentile), latency.percentile / 100)
-    return decide(gate, f"the p{latency.percentile:g} of one-row predictions", found, Limit(latency.max_ms, unit=" ms"))
+    return decide(gate, f"The p{latency.percentile:g} of one-row predictions", found, Limit(latency.max_ms, unit=" ms"))
 
 
 def table(outcomes: Outcomes, seed: int) -> dict[str, Interval]:

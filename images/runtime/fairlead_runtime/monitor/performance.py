@@ -99,7 +99,10 @@ def _sentence(metric: str, found: Interval, limit: float | None, dropped: bool) 
     text = f"{metric} is {number(found.value)} ({number(found.low)} to {number(found.high)}) on {found.rows:,} rows"
     if limit is None:
         return f"{text}; no limit applies."
-    word = "most" if metric in LOWER_IS_BETTER else "least"
+    lower = metric in LOWER_IS_BETTER
+    bound = f"at {'most' if lower else 'least'} {number(limit)}"
     if dropped:
-        return f"{text}: the whole interval lies beyond the limit, at {word} {number(limit)}."
-    return f"{text}; a drop from the limit (at {word} {number(limit)}) is not established."
+        return f"{text}; it must be {bound}, and the whole interval lies beyond."
+    if found.high <= limit if lower else found.low >= limit:
+        return f"{text}, {bound}."
+    return f"{text}; that it is no longer {bound} is not established."

@@ -31,7 +31,9 @@ def ranked(rows: Sequence[tuple[str, float, str]], label: str, limit: float | No
         x = NAME + limit * scale
         marks.append(tag("line", x1=x, x2=x, y1=0, y2=ROW * len(rows), class_="dash"))
         marks.append(tag("text", f"limit {number(limit)}", x=x, y=height - 12, text_anchor="middle"))
-    return tag("svg", *marks, viewBox=f"0 0 {width:.0f} {height:.0f}", role="img", aria_label=label)
+    return tag(
+        "svg", *marks, viewBox=f"0 0 {width:.0f} {height:.0f}", style="max-width:680px", role="img", aria_label=label
+    )
 
 
 def cut(name: str, most: int = NAME_CHARS) -> str:
@@ -93,7 +95,7 @@ def _without_ticks(axes: Axes) -> Axes:
 
 def _labels(axes: Axes, labels: Sequence[str]) -> list[Html]:
     """Return as many bin names as have room, from the first to the last."""
-    room = (axes.width - LEFT) / (6.2 * max((len(cut(text, 12)) for text in labels), default=1) + 6)
+    room = (axes.width - LEFT) / (6.2 * max((len(cut(text, 12)) for text in labels), default=1) + 14)
     every = max(1, -(-len(labels) // max(1, int(room))))
     y = axes.py(0) + 15
     return [

@@ -92,7 +92,8 @@ def _ends(value: float | None, low: float | None, high: float | None) -> str:
 def _metrics(card: Card) -> Html | None:
     if not card.metrics:
         return None
-    lead = f"On the {card.split.lower()} part; each bound holds with 95 % on its own, and the bars run from 0 to 1."
+    scale = " The scale is 0 to 1." if card.classes else ""
+    lead = f"On the {card.split.lower()} part; each bound holds with 95 % on its own.{scale}"
     headings: list[Child] = ["Metric", "Value", "Interval", "", "Better"]
     rows = [_metric_row(row) for row in card.metrics]
     return section("Metrics", table(headings, rows, frozenset({1, 2})), lead=lead)
@@ -139,8 +140,8 @@ def _slice_row(row: SliceRow, scale: tuple[float, float]) -> list[Child]:
 
 
 def _importances(card: Card) -> Html | None:
-    shown = sorted(card.importances, key=lambda pair: -pair[1])[:MOST_IMPORTANCES]
-    if not shown or shown[0][1] <= 0:
+    shown = sorted((pair for pair in card.importances if pair[1] > 0), key=lambda pair: -pair[1])[:MOST_IMPORTANCES]
+    if not shown:
         return None
     rest = len(card.importances) - len(shown)
     lead = "Share of the model's use of each input." + (f" {rest} more with less are not shown." if rest > 0 else "")

@@ -6,6 +6,7 @@ Made from a `content.Report` alone. Shows shares per bin and column names, never
 from __future__ import annotations
 
 from fairlead.contract.drift import FeatureDrift, PerformanceResult, PredictionDriftResult
+from fairlead.contract.gates import LOWER_IS_BETTER
 
 from .bars import distributions, ranked, span
 from .content import Distribution, FeatureReport, Report, Tone
@@ -82,20 +83,27 @@ def _performance(report: Report) -> Html | None:
     lead = "From feedback, joined to the requests by id; a drop counts only when the whole interval lies beyond it."
     headings: list[Child] = ["Metric", "", "Value", "Interval", "", "At evaluation", "Limit", "Labels"]
     row = _performance_row(found, report.performance_limit)
-    return section(
-        "Performance", table(headings, [row], frozenset({2, 3, 5, 6, 7})), tag("p", found.message), lead=lead
-    )
+    message = tag("p", found.message)
+    return section("Performance", message, table(headings, [row], frozenset({2, 3, 5, 6, 7})), lead=lead)
 
 
 def _performance_row(found: PerformanceResult, limit: float | None) -> list[Child]:
-    tone: Tone = "bad" if found.dropped else "quiet" if found.value is None else "good"
-    word = {"bad": "Dropped", "quiet": "Unknown", "good": "Holds"}[tone]
+    tone, word = _performance_word(found, limit)
     ends = f"{number(found.low)} to {number(found.high)}" if found.value is not None else ""
     picture = span(found.value, (found.low, found.high), limit, tone)
     return [
         found.metric.replace("_", " "), badge(word, tone), number(found.value), ends, picture,
         number(found.reference), number(limit), f"{found.labels:,}",
     ]  # fmt: skip
+
+
+def _performance_word(found: PerformanceResult, limit: float | None) -> tuple[Tone, str]:
+    if found.dropped:
+        return "bad", "Dropped"
+    if found.value is None or found.low is None or found.high is None:
+        return "quiet", "Unknown"
+    inside = limit is None or (found.high <= limit if found.metric in LOWER_IS_BETTER else found.low >= limit)
+    return ("good", "Holds") if inside else ("unsure", "Undecided")
 
 
 def _ranking(report: Report) -> Html | None:

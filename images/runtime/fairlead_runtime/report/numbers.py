@@ -6,12 +6,14 @@ import math
 
 
 def number(value: float | None) -> str:
-    """Return up to four significant digits, thousands with commas; n/a for what does not exist."""
+    """Return four digits after the point under 1, four digits up to 1000, then commas; n/a for what does not exist."""
     if value is None or not math.isfinite(value):
         return "n/a"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.1e}"
+    if abs(value) >= 1 or value == 0:
+        return f"{value:.4g}"
+    return f"{value:.4f}".rstrip("0") if abs(value) >= 1e-3 else f"{value:.2g}"
 
 
 def percent(share: float) -> str:

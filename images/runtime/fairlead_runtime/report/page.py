@@ -53,7 +53,7 @@ td small{color:var(--soft);display:block;font-size:12.5px;line-height:1.4}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:5px 20px;margin:0;font-size:14px}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 code{font:12.5px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere}
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(290px,1fr));gap:22px 26px}
+.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(290px,1fr));gap:22px 26px}
 figure{margin:0;min-width:0}svg{display:block;width:100%;height:auto;overflow:visible}
 svg text{font-size:11px;fill:var(--soft);font-family:inherit}svg .strong{fill:var(--ink)}
 .grid{stroke:var(--line);stroke-width:1}.axis{stroke:var(--grey);stroke-width:1}
