@@ -8,16 +8,17 @@ import time
 from typing import Any
 
 from tests.support.eventually import eventually
-from tests.support.toy import TOY, build_toy
+from tests.support.toy import TOY, ToyController, build_toy
 
 from fairlead.api import names
 from fairlead.api.conditions import find_condition, is_true
-from fairlead.api.names import DEPLOYMENT, JOB, SERVICE
+from fairlead.api.names import DEPLOYMENT, GATEWAY, HTTP_ROUTE, JOB, SERVICE
+from fairlead.controllers.types import Watch, World, owner_key
 from fairlead.kube.client import Client
 from fairlead.kube.recorder import EVENT
 from fairlead.plan.types import Key
 
-from .conftest import Audit, Start
+from .conftest import CRD, Audit, Start
 
 
 async def ready_toy(api: Client, namespace: str, name: str) -> dict[str, Any]:
@@ -285,3 +286,59 @@ async def test_a_child_exists_soon_after_its_owner(start: Start, api: Client, na
         await asyncio.sleep(0)
     print(f"p50 {statistics.median(times) * 1000:.0f} ms, max {max(times) * 1000:.0f} ms")
     assert statistics.median(times) < 0.25  # the bar of 50 ms is measured by tests/perf on a quiet machine
+
+
+class RoutedToy(ToyController):
+    """Watches what may be absent from a cluster, and tells what it knows of it."""
+
+    watches = (*ToyController.watches, Watch(HTTP_ROUTE, owner_key(TOY)), Watch(GATEWAY, owner_key(TOY)))
+
+    def __init__(self) -> None:
+        self.present: list[bool] = []
+
+    async def gather(self, key: Key, world: World) -> Any:
+        self.present.append(world.settings.gateway_api_present)
+        return await super().gather(key, world)
+
+
+async def test_the_gateway_api_may_be_absent_and_is_noticed_when_it_appears(
+    start: Start, api: Client, namespace: str
+) -> None:
+    toy = RoutedToy()
+    running = await start([toy], relist_period="2s")
+    await api.create(TOY, namespace, build_toy("one", namespace))
+    await ready_toy(api, namespace, "one")
+    assert set(toy.present) == {False}
+    for resource in (HTTP_ROUTE, GATEWAY):
+        await api.create(CRD, "", _bare_crd(resource))
+    await eventually(lambda: True in toy.present, 20)
+    route = {
+        "apiVersion": HTTP_ROUTE.api_version,
+        "kind": "HTTPRoute",
+        "metadata": {"name": "r", "namespace": namespace},
+    }
+    await api.create(HTTP_ROUTE, namespace, route)
+    await eventually(lambda: running.operator.store.get(HTTP_ROUTE, namespace, "r"))
+    await api.create(TOY, namespace, build_toy("two", namespace))
+    await ready_toy(api, namespace, "two")
+
+
+def _bare_crd(resource: Any) -> dict[str, Any]:
+    group, version = resource.api_version.split("/")
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    return {
+        "apiVersion": CRD.api_version,
+        "kind": CRD.kind,
+        "metadata": {
+            "name": f"{resource.plural}.{group}",
+            "annotations": {"api-approved.kubernetes.io": "unapproved, a test's own"},
+        },
+        "spec": {
+            "group": group,
+            "names": {"kind": resource.kind, "plural": resource.plural},
+            "scope": "Namespaced",
+            "versions": [
+                {"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}},
+            ],
+        },
+    }

@@ -65,9 +65,8 @@ class Operator:
         self.store = Store()
         self._stop = asyncio.Event()
         self._streams = KopfStreams(connection, WatchSettings(settings.namespaces), restore_signals=self._take_signals)
-        self.relist = Relist(
-            self.client, self.store, settings.namespaces, RelistSettings(period_s=settings.relist_period)
-        )
+        self._lists = RelistSettings(period_s=settings.relist_period, discovery_s=min(60, settings.relist_period / 5))
+        self.relist = Relist(self.client, self.store, settings.namespaces, self._lists)
         self._recorder = Recorder(self.client, settings.identity, clock.now)
         self._arms = HttpArms()
         self._installation = OperatorSettings(settings.server_image, settings.jobs_image, settings.image_pull_policy)
@@ -104,8 +103,7 @@ class Operator:
         return Lease(Client(connection, on_request=self.metrics.on_request), lease, clock.now)
 
     def _build_health(self) -> Health:
-        period = self._settings.relist_period
-        limit = 2 * period * (1 + RelistSettings().jitter)
+        limit = 2 * self._lists.period_s * (1 + self._lists.jitter)
 
         def lists() -> str | None:
             age = self.relist.oldest_age_s(self._served) if self._filled else 0.0
@@ -202,8 +200,15 @@ class Operator:
                 feed.cancel()
                 appeared.cancel()
                 await asyncio.gather(feed, appeared, return_exceptions=True)
+            await self._refill()
+
+    async def _refill(self) -> None:
+        """List the resource that has appeared, and look at everything again with it."""
+        try:
             await self.relist.fill(self._served)
-            self.loop.enqueue_all()
+        except KubeError as error:  # the relist that is started next tries again
+            log.warning("a list failed: %s", error.message)
+        self.loop.enqueue_all()
 
     async def _watch_and_relist(self, served: tuple[Resource, ...]) -> None:
         async with asyncio.TaskGroup() as group:
@@ -213,7 +218,7 @@ class Operator:
     async def _wait_for_more(self) -> None:
         """Return when a resource that was absent is served."""
         while set(self._served) < set(self.loop.resources):
-            await asyncio.sleep(RelistSettings().discovery_s)
+            await asyncio.sleep(self._lists.discovery_s)
             with contextlib.suppress(KubeError):
                 served = await self.relist.discover(self.loop.resources)
                 if set(served) > set(self._served):
@@ -239,7 +244,7 @@ class Operator:
             group.create_task(self._reconcile(), name="loop")
 
     async def _reconcile(self) -> None:
-        self.loop.enqueue_all()
+        self.loop.wake()
         await self.loop.run(self._settings.workers)
 
     def _world(self) -> World:

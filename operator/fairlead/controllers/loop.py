@@ -115,10 +115,14 @@ class Loop:
             except Exception:  # a bug in one mapping must not cost the others their event
                 log.exception("a change of %s could not be mapped to keys", resource.plural)
 
-    def enqueue_all(self) -> None:
-        """Queue every object of every kind, after what is urgent; from then on also what changes."""
+    def wake(self) -> None:
+        """Queue every object of every kind, and from now on what changes: on becoming the leader."""
         self._is_awake = True
-        for controller in self._controllers.values():
+        self.enqueue_all()
+
+    def enqueue_all(self) -> None:
+        """Queue every object of every kind, after what is urgent; nothing on a standby."""
+        for controller in self._controllers.values() if self._is_awake else ():
             for obj in self._store.list(controller.resource):
                 self.queue.add(key_of(controller.resource, obj), ROUTINE)
 

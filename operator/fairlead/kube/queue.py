@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import random
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -67,18 +67,30 @@ class Backoff:
         return plain * (1 + self.jitter * (2 * rand() - 1))
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How often one key may be worked on: `burst` times at once, then `per_s`; so no object can starve the others."""
+
+    burst: float = 20.0
+    per_s: float = 5.0
+
+
+_PACED = 4096  # keys whose pace is remembered
+
+
 class WorkQueue(Generic[K]):
     """Deduplicating, with priorities, delays and per-key backoff; for one event loop."""
 
     def __init__(
         self,
         backoff: Backoff = Backoff(),
+        pace: Pace = Pace(),
         *,
         monotonic: Callable[[], float] = time.monotonic,
         rand: Callable[[], float] = random.random,
         metrics: QueueMetrics | None = None,
     ) -> None:
-        self._backoff, self._monotonic, self._rand = backoff, monotonic, rand
+        self._backoff, self._pace, self._monotonic, self._rand = backoff, pace, monotonic, rand
         self._metrics: QueueMetrics = metrics or NoMetrics()
         self._sequence = 0
         self._ready: list[tuple[int, int, K]] = []  # heap; entries whose key is not in _waiting are stale
@@ -88,6 +100,7 @@ class WorkQueue(Generic[K]):
         self._working: dict[K, float] = {}
         self._again: dict[K, int] = {}
         self._failures: dict[K, int] = {}
+        self._tokens: OrderedDict[K, tuple[float, float]] = OrderedDict()  # key -> tokens left, and when that was
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._timer: tuple[float, asyncio.TimerHandle] | None = None
 
@@ -95,9 +108,13 @@ class WorkQueue(Generic[K]):
         return len(self._waiting)
 
     def add(self, key: K, priority: int = ROUTINE) -> None:
-        """Make a key ready now; the more urgent of two priorities holds."""
+        """Make a key ready now, or as soon as its pace allows; the more urgent of two priorities holds."""
         if key in self._working:
             self._again[key] = min(priority, self._again.get(key, priority))
+            return
+        wait_s = self._pace_wait_s(key)
+        if wait_s > 0:
+            self.add_after(key, wait_s)
             return
         held = self._waiting.get(key)
         if held is not None and held[0] <= priority:
@@ -182,9 +199,26 @@ class WorkQueue(Generic[K]):
             del self._waiting[key]
             self._due.pop(key, None)  # this reconcile says anew when to look again
             self._working[key] = self._monotonic()
+            self._spend_token(key)
             self._metrics.on_get(len(self._waiting), self._working[key] - held[2])
             return key
         return None
+
+    def _pace_wait_s(self, key: K) -> float:
+        tokens = self._tokens_left(key)
+        return 0.0 if tokens >= 1 else (1 - tokens) / self._pace.per_s + 0.001
+
+    def _tokens_left(self, key: K) -> float:
+        held = self._tokens.get(key)
+        if held is None:
+            return self._pace.burst
+        return min(self._pace.burst, held[0] + (self._monotonic() - held[1]) * self._pace.per_s)
+
+    def _spend_token(self, key: K) -> None:
+        self._tokens[key] = (self._tokens_left(key) - 1, self._monotonic())
+        self._tokens.move_to_end(key)
+        if len(self._tokens) > _PACED:
+            self._tokens.popitem(last=False)
 
     async def _wait_for_more(self) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

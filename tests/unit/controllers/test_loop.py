@@ -48,7 +48,7 @@ class Bench:
         )
         self.controller = controller or ToyController()
         self.loop = Loop([self.controller], around)
-        self.loop.enqueue_all()
+        self.loop.wake()
         self.store.listen(lambda resource, obj: self.laws.see(obj) if resource is TOY else None)
 
     def record(self, _obj: Any, type_: str, reason: str, _note: str) -> None:
@@ -265,8 +265,9 @@ async def test_a_standby_queues_nothing_until_it_leads() -> None:
     bench = Bench()
     bench.loop._is_awake = False
     bench.user()
-    assert len(bench.queue) == 0
     bench.loop.enqueue_all()
+    assert len(bench.queue) == 0
+    bench.loop.wake()
     assert len(bench.queue) == 1
 
 

@@ -6,7 +6,7 @@ import pytest
 from tests.support.clock import FakeClock
 from tests.support.eventually import eventually
 
-from fairlead.kube.queue import ROUTINE, URGENT, Backoff, WorkQueue
+from fairlead.kube.queue import ROUTINE, URGENT, Backoff, Pace, WorkQueue
 
 
 def build(clock: FakeClock | None = None, rand: float = 0.5) -> WorkQueue[str]:
@@ -129,6 +129,7 @@ async def test_a_busy_key_leaves_no_heap_of_old_delays() -> None:
         queue.add_after("a", 300)
         queue.add("a")
         await drain(queue)
+        clock.advance(0.2)
     assert len(queue._later) < 1100
 
 
@@ -144,3 +145,19 @@ async def test_times_in_work_are_reported() -> None:
     clock.advance(3)
     assert queue.oldest_work_s() == 5
     assert queue.unfinished_work_s() == 8
+
+
+async def test_a_noisy_key_is_slowed_and_others_are_not() -> None:
+    clock = FakeClock()
+    queue = WorkQueue[str](pace=Pace(burst=3, per_s=2), monotonic=clock.monotonic)
+    taken: list[str] = []
+    for number in range(100):  # 10 s, ten changes a second
+        queue.add("noisy", URGENT)
+        if number % 50 == 0:
+            queue.add(f"calm-{number}", ROUTINE)
+        taken += await drain(queue)
+        clock.advance(0.1)
+    assert taken.count("noisy") in range(20, 25)
+    assert {"calm-0", "calm-50"} <= set(taken)
+    clock.advance(1)
+    assert await drain(queue) == ["noisy"], "its last change is not forgotten"
