@@ -97,6 +97,29 @@ async def test_a_users_edit_of_our_field_is_undone_and_of_others_left(
     assert service["metadata"]["annotations"]["theirs"] == "stays"
 
 
+async def test_our_label_is_put_back(start: Start, api: Client, namespace: str) -> None:
+    """Without it no watch shows the object: for the operator it is gone, though it is there."""
+    await start()
+    await api.create(TOY, namespace, build_toy("one", namespace))
+    await ready_toy(api, namespace, "one")
+    uid = (await api.get(SERVICE, namespace, "one"))["metadata"]["uid"]
+    await api.patch(SERVICE, namespace, "one", {"metadata": {"labels": {names.LABEL_MANAGED_BY: None}}})
+
+    async def labelled() -> bool:
+        service = await api.get(SERVICE, namespace, "one")
+        assert service["metadata"]["uid"] == uid
+        return service["metadata"]["labels"].get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
+
+    await eventually(labelled)
+    await ready_toy(api, namespace, "one")
+    await api.patch(SERVICE, namespace, "one", {"spec": {"selector": {names.LABEL_OWNER: "elsewhere"}}})
+
+    async def undone() -> bool:
+        return (await api.get(SERVICE, namespace, "one"))["spec"]["selector"] == {names.LABEL_OWNER: "one"}
+
+    await eventually(undone, what="it is watched again")
+
+
 async def test_a_field_that_we_set_no_longer_is_removed(start: Start, api: Client, namespace: str) -> None:
     await start()
     await api.create(TOY, namespace, build_toy("one", namespace, port=80))

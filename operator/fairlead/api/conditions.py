@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from .redaction import redact
+
 Truth = Literal["True", "False", "Unknown"]
 READY = "Ready"
 RECONCILING = "Reconciling"
@@ -76,7 +78,7 @@ def _merge_one(before: Mapping[str, Any] | None, new: Condition, generation: int
         "type": new.type,
         "status": new.status,
         "reason": new.reason,
-        "message": new.message[:MESSAGE_MAX],
+        "message": redact(new.message)[:MESSAGE_MAX],
         "observedGeneration": generation,
         "lastTransitionTime": before["lastTransitionTime"] if same and before is not None else format_time(now),
     }

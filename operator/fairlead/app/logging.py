@@ -13,25 +13,10 @@ import traceback
 from datetime import UTC, datetime
 from typing import IO, Any
 
-_SECRETS = (
-    (re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}"), r"\1 ***"),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), "***"),
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), "***"),
-    (re.compile(r"(?i)(://[^/\s:@]*):[^/\s@]+@"), r"\1:***@"),
-    (
-        re.compile(r"(?i)((?:access|secret)[_-]?key|password|passwd|token|secret)(\"?\s*[=:]\s*\"?)[^\s\",;&}]+"),
-        r"\1\2***",
-    ),
-)
+from fairlead.api.redaction import redact
+
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-
-def redact(text: str) -> str:
-    """Return the text with everything that looks like a credential replaced by `***`."""
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 def one_line(text: str) -> str:

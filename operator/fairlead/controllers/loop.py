@@ -111,7 +111,8 @@ class Loop:
         for to_keys in self._routes.get(resource.kind, (resource, []))[1]:
             try:
                 for key in to_keys(obj, self._store):
-                    self.queue.add(key, URGENT)
+                    if key.kind in self._controllers:
+                        self.queue.add(key, URGENT)
             except Exception:  # a bug in one mapping must not cost the others their event
                 log.exception("a change of %s could not be mapped to keys", resource.plural)
 
@@ -201,11 +202,17 @@ class Loop:
         if not is_shown(error, self.queue.failures(work.key) + 1):
             return
         work.memory.failure = failure_of(error)
-        base = status if status is not None else (work.obj.get("status") or {})
-        try:
-            await self._write_status(work, overlay(base, work.memory.failure, work.obj, self._now()))
-        except RetryableError as second:
-            log.debug("%s: the error could not be shown: %s", work.key, second.message)
+        observed = work.obj.get("status") or {}
+        for base in (
+            (observed,) if status is None else (status, observed)
+        ):  # the planner's status may be what is refused
+            try:
+                await self._write_status(work, overlay(base, work.memory.failure, work.obj, self._now()))
+            except RetryableError as second:
+                log.debug("%s: the error could not be shown: %s", _name(work.key), second.message)
+            except TerminalError:
+                continue
+            return
 
     async def _is_behind(self, memory: _Memory) -> bool:
         """Say whether the store has yet to see our own last writes; after a while read them instead of waiting."""

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from fairlead.api.names import Resource
+from fairlead.api.redaction import redact
 
 from .client import Client
 from .errors import KubeError, NotFoundError
@@ -112,7 +113,7 @@ class Recorder:
         }
         try:
             if self._may_send(regarding["uid"]):
-                self._queue.put_nowait(_Note(regarding, type_, reason, note[:NOTE_MAX]))
+                self._queue.put_nowait(_Note(regarding, type_, reason, redact(note)[:NOTE_MAX]))
                 return
         except asyncio.QueueFull:
             pass

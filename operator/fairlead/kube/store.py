@@ -84,7 +84,7 @@ class Store:
 
     def __init__(self) -> None:
         self._shelves: dict[str, _Shelf] = {}
-        self._tombstones: OrderedDict[tuple[str, Place], tuple[str, str]] = OrderedDict()
+        self._tombstones: OrderedDict[tuple[str, Place], str] = OrderedDict()
         self._expected: dict[tuple[str, Place], str] = {}
         self._listeners: list[OnChange] = []
 
@@ -109,7 +109,7 @@ class Store:
     def forget(self, resource: Resource, obj: Obj) -> bool:
         """Take a deletion: `obj` as the DELETED event gives it (its version is that of the deletion)."""
         place, version = place_of(obj), version_of(obj)
-        self._bury(resource, place, uid_of(obj), version)
+        self._bury(resource, place, version)
         shelf = self._shelf(resource)
         held = shelf.get(place)
         if held is None or (uid_of(held) != uid_of(obj) and is_older(version, version_of(held))):
@@ -137,7 +137,7 @@ class Store:
         return removed
 
     def _remove_unlisted(self, resource: Resource, place: Place, held: Obj, version: str) -> bool:
-        self._bury(resource, place, uid_of(held), version)
+        self._bury(resource, place, version)
         self._shelf(resource).pop(place)
         self._settle(resource, place, version)
         self._tell(resource, held)
@@ -197,14 +197,18 @@ class Store:
         return shelf
 
     def _is_buried(self, resource: Resource, place: Place, obj: Obj) -> bool:
-        tombstone = self._tombstones.get((resource.kind, place))
-        return tombstone is not None and (tombstone[0] == uid_of(obj) or is_older(version_of(obj), tombstone[1]))
+        """Say whether an object is from before a deletion of that name.
 
-    def _bury(self, resource: Resource, place: Place, uid: str, version: str) -> None:
+        The uid says nothing: an object that loses our label and gets it back is deleted and added for the watch.
+        """
+        tombstone = self._tombstones.get((resource.kind, place))
+        return tombstone is not None and not _is_news(version_of(obj), tombstone)
+
+    def _bury(self, resource: Resource, place: Place, version: str) -> None:
         before = self._tombstones.get((resource.kind, place))
-        if before is not None and is_older(version, before[1]):
+        if before is not None and is_older(version, before):
             return
-        self._tombstones[(resource.kind, place)] = (uid, version)
+        self._tombstones[(resource.kind, place)] = version
         self._tombstones.move_to_end((resource.kind, place))
         if len(self._tombstones) > TOMBSTONES:
             self._tombstones.popitem(last=False)

@@ -24,6 +24,7 @@ from .relist import selector_of
 log = logging.getLogger(__name__)
 
 OnEvent = Callable[[Resource, str, Mapping[str, Any]], None]
+ERROR_BACKOFFS_S = (0.1, 0.5, 1, 2, 3, 5, 8, 13, 21)  # then the stream, and the process with it, ends
 LISTED = "LISTED"  # the type we give to objects that kopf lists before it watches
 DECOY_FINALIZER = "fairlead.dev/decoy-that-is-set-on-nothing"  # kopf strips the configured name wherever it sees it
 
@@ -49,6 +50,7 @@ class WatchSettings:
     client_timeout_s: int = 330
     connect_timeout_s: int = 10
     inactivity_timeout_s: float = 70.0
+    request_timeout_s: int = 60
     chunk: int = CHUNK
 
 
@@ -158,6 +160,8 @@ class KopfStreams:
         settings.watching.inactivity_timeout = self._settings.inactivity_timeout_s
         settings.watching.chunk_size = self._settings.chunk
         settings.networking.connect_timeout = self._settings.connect_timeout_s
+        settings.networking.request_timeout = self._settings.request_timeout_s
+        settings.networking.error_backoffs = ERROR_BACKOFFS_S
         for resource in resources:
             if resource.label_selected:
                 settings.watching.label_selectors[_selector(resource)] = selector_of(resource)

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from fairlead.app.logging import JsonFormatter, TextFormatter, redact, set_up_logging
+from fairlead.api.redaction import redact
+from fairlead.app.logging import JsonFormatter, TextFormatter, set_up_logging
 
 CANARY = "canary5ecretV4lue"
 

@@ -169,6 +169,22 @@ async def test_a_planners_bug_is_shown_and_hurts_nobody_else(bench: Bench) -> No
     bench.laws.assert_kept()
 
 
+async def test_a_status_that_is_refused_is_told_in_the_status_that_was(bench: Bench) -> None:
+    bench.user()
+    plain = bench.api.apply
+
+    async def strict(resource: Any, namespace: str, body: Any, **how: Any) -> Any:
+        if how.get("status") and "jobSeen" in body["status"]:
+            raise InvalidError("status.jobSeen: unknown field")
+        return await plain(resource, namespace, body, **how)
+
+    bench.api.apply = strict  # type: ignore[method-assign]
+    await bench.turn()
+    condition = find_condition(bench.toy(), "Stalled")
+    assert condition is not None
+    assert "unknown field" in condition["message"]
+
+
 async def test_nothing_is_written_over_a_final_state() -> None:
     class Final(ToyController):
         def is_terminal(self, obj: Any) -> bool:

@@ -96,8 +96,9 @@ async def test_no_answer_a_cut_answer_and_a_late_answer_are_unreachable(api: Fak
 
 
 async def test_an_answer_that_takes_too_long_is_unreachable() -> None:
-    async def hang(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
+        writer.close()
 
     server = await asyncio.start_server(hang, "127.0.0.1", 0)
     api = FakeApi(())
@@ -107,6 +108,7 @@ async def test_an_answer_that_takes_too_long_is_unreachable() -> None:
         await client.get(JOB, "ns", "a")
     await client.close()
     server.close()
+    await server.wait_closed()
 
 
 async def test_a_delete_names_what_it_saw(api: FakeApi, client: Client) -> None:

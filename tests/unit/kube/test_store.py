@@ -52,8 +52,15 @@ def test_a_deleted_object_does_not_come_back_by_a_late_event() -> None:
     store.observe(JOB, job(version=5))
     assert store.forget(JOB, job(version=7))
     assert not store.observe(JOB, job(version=6))
-    assert not store.observe(JOB, job(version=8)), "the same uid cannot live again"
     assert version(store) is None
+
+
+def test_an_object_that_gets_our_label_back_is_seen_again() -> None:
+    """Losing the label is a deletion for the watch; the object itself lives on under its uid."""
+    store = Store()
+    store.observe(JOB, job(version=5))
+    store.forget(JOB, job(version=7))
+    assert store.observe(JOB, job(version=8))
 
 
 def test_a_recreated_object_survives_the_late_deletion_of_its_forerunner() -> None:
@@ -65,11 +72,14 @@ def test_a_recreated_object_survives_the_late_deletion_of_its_forerunner() -> No
     assert not store.observe(JOB, job(version=6, uid="old"))
 
 
-def test_our_own_delete_buries_by_uid_though_its_version_is_old() -> None:
+def test_late_news_of_what_we_deleted_do_not_bring_it_back() -> None:
+    """Our delete had the version as precondition, so nothing can have happened between it and the deletion."""
     store = Store()
     store.observe(JOB, job(version=5))
     store.forget(JOB, job(version=5))
-    assert not store.observe(JOB, job(version=8)), "an event from before the deletion"
+    assert not store.observe(JOB, job(version=5))
+    assert not store.forget(JOB, job(version=8)), "the watch tells it too"
+    assert not store.observe(JOB, job(version=7))
     assert store.observe(JOB, job(version=9, uid="new"))
 
 
