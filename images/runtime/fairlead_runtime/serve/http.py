@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
     """One client: parser callbacks, limits,, and answers in the order of the requests."""
 
     __slots__ = (
-        "_body", "_body_bytes", "_headers", "_loop", "_paused", "_pending", "_received", "_server", "_since",
+        "_body", "_body_bytes", "_headers", "_large", "_loop", "_paused", "_pending", "_received", "_server", "_since",
         "_state", "_touched", "_transport", "_url", "gone", "parser",
     )  # fmt: skip
 
@@ -122,6 +122,7 @@ class Connection(asyncio.Protocol):
         self._pending = 0
         self._paused = False
         self._touched = True
+        self._large = False  # whether the bytes being parsed could hold headers beyond the limit
         self._since = 0.0
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -149,6 +150,7 @@ class Connection(asyncio.Protocol):
         if self._state == _ENDED:
             return  # what still comes after a refusal is read and thrown away, so that the refusal can be read
         self._touched = True
+        self._large = len(data) > self._server.limits.header_bytes
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -164,7 +166,7 @@ class Connection(asyncio.Protocol):
         self._received += received if self._received >= 0 else 1  # the chunk that it began in holds others' bytes too
         limits = self._server.limits
         if self._state in (_HEADERS, _EXPECTING) and self._received > limits.header_bytes:
-            self._refuse(431, f"the request's headers exceed {limits.header_bytes} bytes")
+            self._too_many_headers()
         elif self._state == _BODY and self._received > 2 * limits.body_bytes + limits.header_bytes:
             self._too_large()
 
@@ -215,6 +217,8 @@ class Connection(asyncio.Protocol):
         expecting, self._state = self._state == _EXPECTING, _BODY
         if len(self._url) > _URL_BYTES:
             self._refuse(414, f"the request's path exceeds {_URL_BYTES} bytes")
+        elif self._large and sum(len(n) + len(v) + 4 for n, v in self._headers) > self._server.limits.header_bytes:
+            self._too_many_headers()
         elif expecting:
             self._expect()
 
@@ -286,6 +290,9 @@ class Connection(asyncio.Protocol):
 
     def _too_large(self) -> None:
         self._refuse(413, f"the body exceeds {self._server.limits.body_bytes} bytes; send fewer rows at a time")
+
+    def _too_many_headers(self) -> None:
+        self._refuse(431, f"the request's headers exceed {self._server.limits.header_bytes} bytes")
 
     def _end(self, *, lingering: bool) -> None:
         """Close now, or, where the client may still be sending, only after it has had the time to read.

@@ -20,7 +20,11 @@ from .columns import Column, Row
 
 
 class ModelError(Exception):
-    """The model raised on an input that its signature takes."""
+    """The model raised on an input that its signature takes; `response_id` is that of the answer that will say so."""
+
+    def __init__(self, message: str, response_id: str = "") -> None:
+        super().__init__(message)
+        self.response_id = response_id
 
 
 class Outcome:

@@ -72,6 +72,10 @@ class Answers:
         """Return `{"error": message}`; text that is no UTF-8 never gets here, since bodies are decoded strictly."""
         return self.make(status, _dump_error(message), self.new_id(time.time_ns()), more)
 
+    def failure(self, error: ModelError) -> Response:
+        """Return the 500 of a model that raised."""
+        return self.make(500, _dump_error(str(error)), error.response_id)
+
     def value(self, status: int, value: Any) -> Response:
         """Return a JSON value."""
         return self.make(status, orjson.dumps(value), self.new_id(time.time_ns()))
@@ -121,7 +125,7 @@ class Predictor:
         if now - self._last_log > _LOG_EVERY_S:
             self._last_log = now
             log.error("the model raised on a request that fits its signature (%s): %s", response_id, error)
-        return ModelError(f"the model failed on this input ({error}); response {response_id}")
+        return ModelError(f"the model failed on this input ({error}); response {response_id}", response_id)
 
 
 class PublicEndpoint:
@@ -163,7 +167,7 @@ class PublicEndpoint:
         except RequestError as error:
             return self._answers.error(error.status, str(error))
         except ModelError as error:
-            return self._answers.error(500, str(error))
+            return self._answers.failure(error)
         except Exception:
             log.exception("answering %s raised", _shown(request.path))
             return self.refuse(request, 500, "internal error; the server's log says more")
@@ -184,7 +188,7 @@ class PublicEndpoint:
         ids = [self._answers.new_id(now_ns) for _ in rows]
         outcomes = self._predictor.predict_rows(rows, ids, now_ns)
         return [
-            self._answers.error(500, str(outcome)) if isinstance(outcome, ModelError) else self._respond(own, outcome)
+            self._answers.failure(outcome) if isinstance(outcome, ModelError) else self._respond(own, outcome)
             for own, outcome in zip(ids, outcomes, strict=True)
         ]
 
