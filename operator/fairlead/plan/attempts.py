@@ -19,7 +19,7 @@ from fairlead.contract.jobs import ErrorInfo, Summary
 
 from . import jobs
 from .children import JobOrder, Json, build_job
-from .jobs import Absent, Counts, Failed, Problem, Running, Succeeded, finished_at, is_finished, observe_job
+from .jobs import PODS_WAIT, Absent, Counts, Failed, Problem, Running, Succeeded, finished_at, is_finished, observe_job
 from .status import sentence
 from .types import Action, Create, Delete, Obj
 
@@ -209,7 +209,9 @@ def _running(state: Running, tries: Tries, seen: Seen, now: datetime) -> Step:
     if state.counts.store >= MAX_STORE_FAILURES:
         unknown = Problem(jobs.STORE_UNREACHABLE, "The object store cannot be reached.")
         return replace(give_up(tries, seen, state.problem or unknown, now), counts=state.counts)
-    return Step(tries, problem=state.problem, counts=state.counts)
+    # An ended Job whose last pod is yet to be seen ends in a moment, with an event or without one.
+    soon = PODS_WAIT.total_seconds() if seen.job is not None and is_finished(seen.job) else LOOK_AGAIN_S
+    return Step(tries, problem=state.problem, counts=state.counts, requeue_after_s=soon)
 
 
 def _succeeded(state: Succeeded, tries: Tries) -> Step:

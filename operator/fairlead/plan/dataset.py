@@ -107,8 +107,8 @@ def plan_dataset(snapshot: DatasetSnapshot, now: datetime) -> Plan:
     outcome = _pursue(snapshot, tick, now) if tick else _settled(snapshot, now)
     outcome = replace(outcome, changes={**outcome.changes, "next_refresh": next_refresh})
     again = min((s for s in (due_s, outcome.requeue_after_s) if s is not None), default=None)
-    said = (dataset.status.attempt, dataset.status.cleanup)
-    cleared = retired(snapshot.jobs, (*said, outcome.changes.get("attempt"), outcome.changes.get("cleanup")))
+    current = (dataset.status.attempt, dataset.status.cleanup)
+    cleared = retired(snapshot.jobs, (*current, outcome.changes.get("attempt"), outcome.changes.get("cleanup")))
     return _finish(dataset, replace(outcome, actions=(*outcome.actions, *cleared), requeue_after_s=again), now)
 
 
@@ -128,13 +128,17 @@ def wanted_tick(dataset: Dataset, now: datetime) -> Tick:
 
 def spec_digest(spec: DatasetSpec) -> str:
     """Return 10 digits that change when the source has to be read again."""
-    fields = {key: value for key, value in spec.to_json_object().items() if key not in _NOT_READ}
-    return short(digest_of(fields))
+    return short(digest_of({key: value for key, value in _said(spec).items() if key not in _NOT_READ}))
 
 
 def shape_digest(spec: DatasetSpec) -> str:
     """Return the digest of what decides the columns: under Infer a new one lets them change."""
-    return digest_of([spec.source.to_json_object(), spec.format.value, spec.table_schema.to_json_object()])
+    return digest_of({key: value for key, value in _said(spec).items() if key in ("source", "format", "schema")})
+
+
+def _said(spec: DatasetSpec) -> dict[str, Any]:
+    """Return the spec without defaults, so that a field which a newer operator brings reads nothing again."""
+    return spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
 
 
 def is_decided(status: DatasetStatus) -> bool:

@@ -36,6 +36,7 @@ PROGRAM_FAILED = "ProgramFailed"
 RESULT_LOST = "ResultLost"
 
 VOLUME_WAIT = timedelta(seconds=20)  # mounting takes a second or two; beyond this a volume is probably missing
+PODS_WAIT = timedelta(seconds=5)  # how long the pods of an ended Job may come later than the Job itself
 TAIL_LINES, TAIL_WIDTH = 20, 512
 _PULL_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 _SUMMARY: TypeAdapter[Summary] = TypeAdapter(Summary)
@@ -108,16 +109,35 @@ def observe_job(job: Obj | None, pods: Sequence[Obj], now: datetime) -> JobState
         return Absent()
     own = [Pod(pod) for pod in pods if _belongs(pod, job["metadata"].get("uid"))]
     own.sort(key=lambda pod: pod.born)
-    if _has_condition(job, "Complete"):
-        return Succeeded(_newest_summary(own))
     failed = _condition(job, "Failed")
-    if failed is not None:
-        return _failed(job, failed, own)
+    if _is_told(job, own, now):
+        return _failed(job, failed, own) if failed is not None else Succeeded(_newest_summary(own))
     return Running(
         problem=_problem(job, own, now),
         counts=_count(own),
         pod=own[-1].name if own else "",
     )
+
+
+def _is_told(job: Obj, pods: Sequence[Pod], now: datetime) -> bool:
+    """Say whether the Job has ended and its pods say so too.
+
+    Jobs and pods come by separate watches: a Job may be seen to end before its last pod is. Pods that are gone for
+    good never tell, so the wait is short.
+    """
+    if not is_finished(job):
+        return False
+    if (_condition(job, "Failed") or {}).get("reason") == "DeadlineExceeded":
+        return True  # its pods are removed, and would have nothing to say
+    if any(pod.phase in ("Succeeded", "Failed") for pod in pods):
+        complete = _has_condition(job, "Complete")
+        return not complete or any(pod.phase == "Succeeded" for pod in pods) or _is_long_ago(job, now)
+    return _is_long_ago(job, now)
+
+
+def _is_long_ago(job: Obj, now: datetime) -> bool:
+    ended = finished_at(job)
+    return not ended or now - parse_time(ended) >= PODS_WAIT
 
 
 def is_finished(job: Obj) -> bool:
@@ -319,7 +339,7 @@ def _failed(job: Obj, condition: Mapping[str, Any], pods: Sequence[Pod]) -> Fail
     broken = [pod for pod in pods if pod.program_failure]
     if not broken:
         text = str(condition.get("message", "")) or "its pods are gone"
-        return Failed(PROGRAM_FAILED, f"The Job failed: {text}", counts=counts)
+        return Failed(PROGRAM_FAILED, f"The Job failed: {text[:800]}", counts=counts)
     return _program_failed(broken[-1], counts)
 
 

@@ -14,6 +14,7 @@ from .gates import ServiceFacts
 
 MAX_REJECTIONS = 20
 MAX_SERVICES = 50
+MESSAGE_WIDTH = 256  # 20 of them stay far under the 16 KiB of a status
 
 
 def standing(version: ModelVersion, status: ModelVersionStatus, services: Sequence[ServiceFacts]) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def _refusals(
                 revision=said.revision,
                 content=said.content,
                 reason=said.reason,
-                message=said.message,
+                message=said.message[:MESSAGE_WIDTH],
                 at=said.at,
             )
             key = (entry.inference_service, entry.revision, entry.content)

@@ -53,6 +53,7 @@ SUCCEEDED = "Succeeded"
 OUTCOME_SUCCEEDED, OUTCOME_FAILED = "Succeeded", "Failed"
 PROGRESS_EVERY_S = 10.0
 MAX_METRICS = 20
+MAX_TAIL = 6000  # characters of the last lines; a status has 16 KiB
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,10 @@ def _failed(snapshot: TrainingRunSnapshot, outcome: Any, collecting: bool) -> di
 
 
 def _tail(log: Sequence[str]) -> list[str]:
-    return list(tail_of("\n".join(line for line in log if not line.startswith(env.PROGRESS_PREFIX))))
+    lines = list(tail_of("\n".join(line for line in log if not line.startswith(env.PROGRESS_PREFIX))))
+    while sum(map(len, lines)) > MAX_TAIL:
+        lines.pop(0)
+    return lines
 
 
 def _ended(snapshot: TrainingRunSnapshot, changes: Mapping[str, Any], now: datetime) -> Plan:

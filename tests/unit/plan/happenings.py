@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fairlead.contract.base import duration_s
-from fairlead.plan.jobs import is_finished
+from fairlead.plan.jobs import PODS_WAIT, is_finished
 
 from .simulation import Address, Simulation, seconds
 
@@ -125,6 +125,7 @@ def _loses_pods(world: Simulation, pattern: str, _more: Mapping[str, Any]) -> No
     job = _job(world, pattern)
     for pod in list(world.pods_of_job(job[1], job[2])):
         world.remove(("Pod", job[1], pod["metadata"]["name"]))
+    world.now += PODS_WAIT
 
 
 HAPPENINGS: dict[str, Happening] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import given
@@ -52,6 +53,18 @@ def test_a_job_whose_pods_are_gone_has_failed_all_the_same() -> None:
     state = observe_job(job(ended("Failed", "BackoffLimitExceeded")), [], NOW)
     assert isinstance(state, Failed)
     assert state.reason == "ProgramFailed"
+
+
+def test_an_ended_job_waits_a_moment_for_its_last_pod() -> None:
+    """Jobs and pods come by separate watches."""
+    for type_ in ("Complete", "Failed"):
+        done = {**ended(type_), "lastTransitionTime": "2026-01-01T00:09:58Z"}
+        for pods in ([], [pod("a", "Running")]):
+            assert isinstance(observe_job(job(done), pods, NOW), Running)
+            assert isinstance(observe_job(job(done), pods, NOW + timedelta(seconds=5)), Succeeded | Failed)
+    done = {**ended("Complete"), "lastTransitionTime": "2026-01-01T00:09:58Z"}
+    retried = [pod("a", "Failed", containerStatuses=terminated(1)), pod("b", "Running")]
+    assert isinstance(observe_job(job(done), retried, NOW), Running)
 
 
 def test_a_lost_node_is_a_disruption_although_no_condition_says_so() -> None:

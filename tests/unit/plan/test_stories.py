@@ -28,7 +28,7 @@ def test_story(path: Path) -> None:
 
 @pytest.mark.parametrize("path", story_paths(), ids=_title)
 def test_planning_is_quick(path: Path) -> None:
-    """The median plan of a story takes under 1 ms, at best of three tellings: others share the machine."""
+    """The median plan of a story takes under 1 ms, at best of three tellings."""
     medians = []
     for _ in range(3):
         teller = Teller(read_story(path), KINDS[path.parent.name])
