@@ -1,7 +1,7 @@
 """A fitted pipeline as the file that is served: ONNX where it answers alike on the whole test split, else joblib.
 
 Alike: every label equal and every probability within 1e-5 (a regression's values within 1e-5 of their scale). The
-bytes depend on the fit alone, so the same input gives the same digest. Called by `job`.
+bytes depend on the fit alone: no time, no random name. Called by `job`.
 """
 
 from __future__ import annotations

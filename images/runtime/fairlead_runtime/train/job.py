@@ -1,7 +1,8 @@
 """Runs a scikit-learn training: read the rows, search or fit, measure, export, describe, write.
 
-The same input gives the same bytes, hence the same digest. An attempt that has a result says it again. The entry of
-kind Train in `__main__`.
+The same input on the same number of CPUs gives the same bytes, hence the same digest (sums in threads depend on how
+many there are; lineage names the number). An attempt that has a result says it again. The entry of kind Train in
+`__main__`.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ def _finished(job: TrainInput, rows: TrainingRows, trial: Trial, trials: int, ex
         "features": [feature.name for feature in rows.features],
         "notFeatures": rows.dropped,
         "metricsOf": rows.judged[0],
+        "cpus": cpu_limit(),
         "parity": exported.parity,
     }
     return Finished(
