@@ -6,18 +6,6 @@ import subprocess
 import sys
 
 NAMES = "artifact digest errors profile progress revision s3 signature store summary __main__"
-    "artifact",
-    "digest",
-    "errors",
-    "profile",
-    "progress",
-    "revision",
-    "s3",
-    "signature",
-    "store",
-    "summary",
-    "__main__",
-)
 PROGRAM = """
 import importlib, sys
 for name in ("pandas", "sklearn", "scipy", "matplotlib", "skl2onnx", "joblib", "kubernetes", "kopf", "aiohttp"):
