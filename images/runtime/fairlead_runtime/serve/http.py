@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
         expecting, self._state = self._state == _EXPECTING, _BODY
         if len(self._url) > _URL_BYTES:
             self._refuse(414, f"the request's path exceeds {_URL_BYTES} bytes")
-        elif self._large and sum(len(n) + len(v) + 4 for n, v in self._headers) > self._server.limits.header_bytes:
+        elif (self._large or self._received >= 0) and self._header_bytes() > self._server.limits.header_bytes:
             self._too_many_headers()
         elif expecting:
             self._expect()
@@ -290,6 +290,10 @@ class Connection(asyncio.Protocol):
 
     def _too_large(self) -> None:
         self._refuse(413, f"the body exceeds {self._server.limits.body_bytes} bytes; send fewer rows at a time")
+
+    def _header_bytes(self) -> int:
+        """Return the size of the headers; asked only where they came in more than one piece, or in a large one."""
+        return sum(len(name) + len(value) + 4 for name, value in self._headers)
 
     def _too_many_headers(self) -> None:
         self._refuse(431, f"the request's headers exceed {self._server.limits.header_bytes} bytes")
