@@ -143,13 +143,21 @@ def error_of(status: int, body: Mapping[str, Any], what: str, retry_after_s: flo
     """Return the error for an answer of 400 and more; `what` names verb and object, `body` is a Status or empty."""
     text = str(body.get("message") or f"HTTP {status}")[:MESSAGE_MAX]
     message = f"{what}: {text}"
-    if status == 409:
-        kind: type[KubeError] = AlreadyExistsError if body.get("reason") == "AlreadyExists" else ConflictError
+    if status == 422 and _is_other_uid(body):
+        kind: type[KubeError] = ConflictError
+    elif status == 409:
+        kind = AlreadyExistsError if body.get("reason") == "AlreadyExists" else ConflictError
     elif status >= 500:
         kind = ServerError
     else:
         kind = _BY_STATUS.get(status, InvalidError)
     return kind(message, reason=_quota_reason(status, text), status=status, retry_after_s=retry_after_s)
+
+
+def _is_other_uid(body: Mapping[str, Any]) -> bool:
+    """Say whether only the uid is wrong: an apply to a re-created object is answered so (422, not 409)."""
+    causes = (body.get("details") or {}).get("causes") or ()
+    return bool(causes) and all(cause.get("field") == "metadata.uid" for cause in causes)
 
 
 def _quota_reason(status: int, text: str) -> str | None:
