@@ -365,6 +365,16 @@ def _program_failed(pod: Pod, counts: Counts) -> Failed:
     return Failed(PROGRAM_FAILED, message, pod.exit_code, tail, counts=counts)
 
 
+def image_digest(pods: Sequence[Obj], container: str) -> str:
+    """Return the digest of the image that a container of the newest pod ran, or "" when the kubelet did not say."""
+    for pod in sorted(pods, key=lambda pod: Pod(pod).born, reverse=True):
+        status = pod.get("status") or {}
+        for said in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+            if said.get("name") == container and said.get("imageID"):
+                return str(said["imageID"]).rpartition("@")[2]
+    return ""
+
+
 def tail_of(text: str) -> tuple[str, ...]:
     """Return the last lines of a text that is not empty lines, each cut to 512 characters."""
     lines = [line.rstrip()[:TAIL_WIDTH] for line in text.splitlines() if line.strip()]

@@ -37,9 +37,9 @@ from fairlead.contract.training import Progress
 
 from .attempts import Lost, Pursuit, Seen, Step, Tries, pursue, restart, retired, seen_job, stuck_in
 from .children import Image
-from .jobs import PROGRAM_FAILED, RESULT_LOST, Failed, tail_of
+from .jobs import PROGRAM_FAILED, RESULT_LOST, Failed, image_digest, tail_of
 from .status import new_status, sentence
-from .trainjobs import build_train_job, collect_order, train_order
+from .trainjobs import build_train_job, collect_order, program_container, train_order
 from .types import Action, Create, Obj, Plan
 from .versions import is_version_of, version_body
 
@@ -120,7 +120,7 @@ def _pursue(snapshot: TrainingRunSnapshot, pinned: PinnedDataset, now: datetime)
         status = new_status(run, _under_way(step), now, **changes)
         cleared = retired(snapshot.jobs, (run.status.attempt, step.tries.attempt))
         return Plan((*step.actions, *cleared), status, _look_again(step, snapshot))
-    ending = _succeeded(run, step.outcome, pinned) if isinstance(step.outcome, TrainSummary) else None
+    ending = _succeeded(snapshot, step.outcome, pinned) if isinstance(step.outcome, TrainSummary) else None
     ending = ending or _failed(snapshot, step.outcome, pursuit.collect)
     return _ended(snapshot, {**changes, **ending, "finished_at": format_time(now)}, now)
 
@@ -182,7 +182,7 @@ def _look_again(step: Step, snapshot: TrainingRunSnapshot) -> float | None:
     return min(step.requeue_after_s or PROGRESS_EVERY_S, PROGRESS_EVERY_S) if runs else step.requeue_after_s
 
 
-def _succeeded(run: TrainingRun, found: TrainSummary, pinned: PinnedDataset) -> dict[str, Any]:
+def _succeeded(snapshot: TrainingRunSnapshot, found: TrainSummary, pinned: PinnedDataset) -> dict[str, Any]:
     return {
         "outcome": OUTCOME_SUCCEEDED,
         "artifact": Artifact(digest=found.digest, format=found.format, size_bytes=found.size_bytes),
@@ -190,18 +190,21 @@ def _succeeded(run: TrainingRun, found: TrainSummary, pinned: PinnedDataset) -> 
         "trials": found.trials,
         "parameters": found.parameters,
         "parity": found.parity,
-        "lineage": _lineage(run, found, pinned),
+        "lineage": _lineage(snapshot, found, pinned),
         "progress": None,
     }
 
 
-def _lineage(run: TrainingRun, found: TrainSummary, pinned: PinnedDataset) -> dict[str, str]:
+def _lineage(snapshot: TrainingRunSnapshot, found: TrainSummary, pinned: PinnedDataset) -> dict[str, str]:
     """Return what made the artifact: what the Job saw, and what only the objects know. At most 20 entries."""
+    run = snapshot.run
     code = run.spec.code
-    known = {"dataset": pinned.name, "revision": pinned.revision, "seed": str(run.spec.seed), "run": run.uid}
+    known = {"dataset": pinned.name, "dataRevision": pinned.revision, "attempt": run.uid, "seed": str(run.spec.seed)}
     known |= {"repository": code.repository[:512], "commit": code.commit} if code else {}
-    said = {key: value[:512] for key, value in sorted(found.lineage.items())[: 20 - len(known)]}
-    return {**known, **said}
+    digest = image_digest(snapshot.pods, program_container(run))
+    known |= {"imageDigest": digest} if digest else {}
+    said = {key: value[:512] for key, value in found.lineage.items()}
+    return dict(sorted({**known, **said}.items())[:20])
 
 
 def _failed(snapshot: TrainingRunSnapshot, outcome: Any, collecting: bool) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fairlead.api.conditions import parse_time
 from fairlead.contract.jobs import SnapshotSummary
-from fairlead.plan.jobs import Absent, Failed, Running, Succeeded, observe_job, tail_of
+from fairlead.plan.jobs import Absent, Failed, Running, Succeeded, image_digest, observe_job, tail_of
 
 NOW = parse_time("2026-01-01T00:10:00Z")
 DONE = {"kind": "Snapshot", "version": 1, "valid": True, "revision": "sha256:aa"}
@@ -92,6 +92,12 @@ def test_a_message_that_names_another_secret_is_not_the_stores() -> None:
 def test_a_pod_that_was_scheduled_after_all_has_no_problem() -> None:
     scheduled = [{"type": "PodScheduled", "status": "True", "reason": "Unschedulable"}]
     assert observe_job(job(), [pod("a", "Pending", conditions=scheduled)], NOW) == Running(pod="a")
+
+
+def test_the_image_is_known_by_the_digest_that_ran() -> None:
+    ran = [{"name": "main", "imageID": "docker.io/library/jobs@sha256:aa"}]
+    assert image_digest([pod("a", "Succeeded", containerStatuses=ran)], "main") == "sha256:aa"
+    assert image_digest([pod("a", "Succeeded", containerStatuses=ran)], "train") == ""
 
 
 @given(st.text(), st.text(), st.integers(0, 255))
