@@ -2,7 +2,7 @@
 
 | ending | refused |
 |---|---|
-| errors, predictions, labels, signature, digest | the model digest, in any predictor |
+| errors, signature, digest, a person's word | the model digest, in any predictor |
 | crash, out of memory, not ready, latency | the revision: other resources make a new one |
 | deadline, unschedulable, image or Secret absent | nothing: it is tried again on a new spec or a retry |
 | superseded by another target | nothing |
@@ -30,13 +30,13 @@ from .judge import Verdict
 from .serving_pods import CANARY_NOT_READY, ArmFacts, Fault
 from .sizes import BAKING, FIRST, ROLLING_BACK, active_state
 
-ERROR_RATE, LATENCY, PREDICTIONS = "ErrorRate", "Latency", "Predictions"
+ERROR_RATE, LATENCY = "ErrorRate", "Latency"
 RETURNED_BY_REQUEST = "RolledBackByRequest"
 SUPERSEDED = "Superseded"
 DEADLINE = "DeadlineExceeded"
 PROMOTED, ROLLED_BACK, UNDECIDED = "Promoted", "RolledBack", "Inconclusive"
 
-_SIGNALS = {"errors": ERROR_RATE, "latency": LATENCY, "predictions": PREDICTIONS}
+_SIGNALS = {"errors": ERROR_RATE, "latency": LATENCY}
 _REJECTED_AT_MOST, _HISTORY = 8, 10  # of the status; the versions remember every refusal
 _TEXT, _LINE = 280, 120  # characters; a status is at most 16 KiB
 
@@ -87,9 +87,10 @@ def by_unreadiness(canary: ArmFacts, baseline: ArmFacts, limit_s: float) -> Endi
     return Ending(ROLLED_BACK, CANARY_NOT_READY, message, "revision")
 
 
-def by_deadline(deadline: str, finding: Finding | None) -> Ending:
+def by_deadline(deadline: str, finding: Finding | None, held_for: str = "") -> Ending:
     """End at the deadline of the rollout without a verdict: a time-out proves nothing."""
-    message = f"No verdict within {deadline}: {lacking(finding)}."
+    why = held_for or f"{lacking(finding)}."
+    message = f"No verdict within {deadline}: {why}"
     return Ending(UNDECIDED, DEADLINE, message, "nothing", finding.verdict if finding else None)
 
 

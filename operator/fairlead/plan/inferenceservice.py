@@ -56,7 +56,7 @@ from .serving_pods import ArmFacts, arm_facts, pods_of
 from .sizes import BAKING, JUDGED, active_state, wanted_sizes
 from .status import new_status
 from .stops import Seen
-from .traffic import Share, effective_shares, ratio_shares, requested_shares
+from .traffic import Share, effective_shares, ratio_shares
 from .types import Obj, Plan
 
 LOOK_S = 5.0  # between two looks during a rollout: counters are read, deadlines are seen
@@ -312,4 +312,4 @@ def _shares(
 ) -> tuple[Share, ...]:
     if snapshot.by_ratio:
         return ratio_shares(status, arms)
-    return effective_shares(requested_shares(status, snapshot.service.spec), arms)
+    return effective_shares(status, snapshot.service.spec, arms)

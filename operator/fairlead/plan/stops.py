@@ -110,11 +110,21 @@ def _overdue(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending |
     rollout, deadline = status.rollout, duration_s(seen.spec.rollout.deadline)
     assert rollout is not None
     if state in (PREPARING, PROMOTING):
-        return _unready(status, seen, min(deadline, PREPARE_S) if state == PREPARING else PREPARE_S)
-    if not _is_past(rollout, seen, deadline) or seen.spec.rollout.on_inconclusive == "Hold":
+        late = _unready(status, seen, min(deadline, PREPARE_S) if state == PREPARING else PREPARE_S)
+        if late is not None:
+            return late
+    if not _is_past(rollout, seen, deadline):
         return None
-    passed = seen.finding is not None and seen.finding.decision is Decision.PASS
-    return None if passed else endings.by_deadline(seen.spec.rollout.deadline, seen.finding)
+    hold = hold_now(status, seen, state)
+    if state == STEP and (hold is None or hold.reason == INCONCLUSIVE):
+        if seen.spec.rollout.on_inconclusive == "Hold" or _has_passed(seen):
+            return None
+        return endings.by_deadline(seen.spec.rollout.deadline, seen.finding)
+    return endings.by_deadline(seen.spec.rollout.deadline, seen.finding, hold.message) if hold else None
+
+
+def _has_passed(seen: Seen) -> bool:
+    return seen.finding is not None and seen.finding.decision is Decision.PASS
 
 
 def _unready(status: InferenceServiceStatus, seen: Seen, limit_s: float) -> Ending | None:
@@ -153,10 +163,18 @@ class Hold:
 
 
 def hold_now(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold | None:
-    """Return what keeps the rollout from advancing although nothing failed."""
-    checks = (_suspended, _unrouted, _replaced, _without_baseline, _incident, _silent, _undecided)
-    found = (check(status, seen, state) for check in checks)
+    """Return what keeps the rollout from advancing although nothing failed; no hold prolongs a bake without end."""
+    found = (check(status, seen, state) for check in _HOLDS)
+    if state == BAKING and _has_baked_long_enough(status, seen):
+        return _suspended(status, seen, state)
     return next((hold for hold in found if hold is not None), None)
+
+
+def _has_baked_long_enough(status: InferenceServiceStatus, seen: Seen) -> bool:
+    rollout, rules = status.rollout, seen.spec.rollout
+    assert rollout is not None
+    at_most_s = duration_s(rules.bake.duration) + duration_s(rules.deadline)
+    return seen.since(rollout.step_since) - paused_s(rollout, seen) >= at_most_s
 
 
 def _suspended(_status: InferenceServiceStatus, seen: Seen, _state: str) -> Hold | None:
@@ -197,9 +215,8 @@ def _silent(_status: InferenceServiceStatus, seen: Seen, _state: str) -> Hold | 
 def _undecided(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold | None:
     rollout = status.rollout
     assert rollout is not None
-    decided = seen.finding is not None and seen.finding.decision is Decision.PASS
     overdue = _is_past(rollout, seen, duration_s(seen.spec.rollout.deadline))
-    if state != STEP or not overdue or decided or seen.retry:
+    if state != STEP or not overdue or _has_passed(seen) or seen.retry:
         return None
     lacking = endings.lacking(seen.finding)
     message = f"No verdict within {seen.spec.rollout.deadline}: {lacking}. It stays until it is decided or retried."
@@ -208,3 +225,6 @@ def _undecided(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold |
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
+
+
+_HOLDS = (_suspended, _unrouted, _replaced, _without_baseline, _incident, _silent, _undecided)

@@ -37,27 +37,36 @@ def requested_shares(status: InferenceServiceStatus, spec: InferenceServiceSpec)
         others.append(Share(status.canary, CANARY, rollout.weight))
         if status.baseline is not None:
             others.append(Share(status.baseline, BASELINE, baseline_share(rollout.weight)))
-    if state in (PREPARING, ROLLING_BACK) and status.baseline is not None:
-        others.append(Share(status.baseline, BASELINE, 0))  # only to stand in for a stable arm that has no ready pod
     if state == BAKING and status.previous is not None:
         others.append(Share(status.previous, PREVIOUS, spec.rollout.bake.holdback_percent))
     rest = 100 - sum(share.percent for share in others)
     return (Share(stable, STABLE, rest), *others)
 
 
-def effective_shares(shares: Sequence[Share], arms: Mapping[str, ArmFacts]) -> tuple[Share, ...]:
-    """Return the shares with nothing for arms that have no ready pod; what they lose goes to the stable revision.
+def effective_shares(
+    status: InferenceServiceStatus, spec: InferenceServiceSpec, arms: Mapping[str, ArmFacts]
+) -> tuple[Share, ...]:
+    """Return the requested shares, with nothing for arms that have no ready pod; what they lose goes to the stable one.
 
     If the stable arm itself has none, its part goes to the baseline, which is the same revision.
     """
+    shares = _with_stand_in(status, requested_shares(status, spec), arms)
     ready = {share.role for share in shares if arms.get(share.arm.name, ArmFacts()).ready > 0}
-    if not shares or not ready:
-        return tuple(replace(share, percent=100 if share.role == STABLE else 0) for share in shares)
     kept = {share.role: share.percent for share in shares if share.role in ready and share.role != STABLE}
-    heir = next((role for role in (STABLE, BASELINE) if role in ready), STABLE)
-    kept[heir] = kept.get(heir, 0) if heir != STABLE else 0
-    kept[heir] += 100 - sum(kept.values())
+    heir = BASELINE if BASELINE in ready and STABLE not in ready else STABLE
+    kept[heir] = 100 - sum(percent for role, percent in kept.items() if role != heir)
     return tuple(replace(share, percent=kept.get(share.role, 0)) for share in shares)
+
+
+def _with_stand_in(
+    status: InferenceServiceStatus, shares: tuple[Share, ...], arms: Mapping[str, ArmFacts]
+) -> tuple[Share, ...]:
+    """Add the baseline while it gets no share of its own, if the stable arm needs it."""
+    stable, baseline = status.stable, status.baseline
+    idle = active_state(status.rollout) in (PREPARING, ROLLING_BACK)
+    if stable is None or baseline is None or not idle or arms.get(stable.name, ArmFacts()).ready > 0:
+        return shares
+    return (*shares, Share(baseline, BASELINE, 0))
 
 
 def ratio_shares(status: InferenceServiceStatus, arms: Mapping[str, ArmFacts]) -> tuple[Share, ...]:

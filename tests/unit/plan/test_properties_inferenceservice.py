@@ -213,7 +213,23 @@ def _toggle_suspend(drama: Drama) -> None:
     drama.change({"suspend": not drama.service["spec"].get("suspend", False)})
 
 
+def _looks(count: int, requests: int, span: str, **more: Mapping[str, float]) -> Event:
+    def event(drama: Drama) -> None:
+        for _ in range(count):
+            serving.pods_run(drama.world)
+            serving.gateway_answers(drama.world)
+            _requests(requests, **more)(drama)
+            happen(drama.world, {"time passes": span})
+            drama.reconcile()
+
+    return event
+
+
 EVENTS: dict[str, Event] = {
+    "goes well": _looks(5, 20_000, "35s"),
+    "canary is bad": _looks(5, 2_000, "5s", failing={"canary": 30}),
+    "stable is bad": _looks(8, 800, "5s", failing={"stable": 40}),
+    "canary is slow": _looks(5, 2_000, "5s", slow={"canary": 80}),
     "time": _happens({"time passes": "40s"}),
     "long time": _happens({"time passes": "12m"}),
     "pods run": _happens({"pods run": "all"}),
