@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import logging
 import signal
 import sys
@@ -180,6 +181,8 @@ class Operator:
         self._serve(served)
         await self.relist.fill(served)
         self._filled = True
+        gc.collect()
+        gc.freeze()  # what the caches hold now is not looked at by every later collection
         log.info("the caches are filled: %s", {r.plural: self.store.count(r) for r in served})
 
     def _serve(self, served: tuple[Resource, ...]) -> None:
