@@ -22,7 +22,7 @@ from fairlead_runtime.stats.types import Floats
 from .decide import TOO_FEW, Limit, decide, too_few, worse_of
 from .groups import groups_of
 from .measure import intervals, loss_against, metric_names
-from .slices import Gap, fairness_gaps, slice_gaps, worst
+from .slices import Gap, deciding, fairness_gaps, slice_gaps
 
 NO_CHAMPION, NO_GROUPS = "NoChampion", "TooFewGroups"
 
@@ -126,8 +126,8 @@ def _slices(gate: Gate, measured: Measured) -> GateResult:
 
 
 def _worst_gap(gate: str, what: str, gaps: list[Gap], limit: Limit, small: int) -> GateResult:
-    gap, interval = worst(gaps)
-    result = decide(gate, f"{what} {gap.name}", interval, limit)
+    gap = deciding(gaps, limit.value)
+    result = decide(gate, f"{what} {gap.name}", gap.interval, limit)
     note = f" {small} with under {MIN_ROWS} rows left out." if small else ""
     return result.model_copy(update={"message": f"{result.message}{note}"[:1024]})
 

@@ -100,8 +100,7 @@ def _pair_gap(first: tuple[Group, tuple[int, int]], second: tuple[Group, tuple[i
     return Gap(f"{one} over {other.label}", ends, one.size + other.size)
 
 
-def worst(gaps: list[Gap]) -> tuple[Gap, Interval]:
-    """Return the gap with the largest value, and the interval of the largest: the highest of both kinds of end."""
-    found = max(gaps, key=lambda gap: -np.inf if np.isnan(gap.interval.value) else gap.interval.value)
-    low, high = max(gap.interval.low for gap in gaps), max(gap.interval.high for gap in gaps)
-    return found, Interval(found.interval.value, low, high, found.rows)
+def deciding(gaps: list[Gap], limit: float) -> Gap:
+    """Return the gap that the outcome stands on: one surely over the limit, else the one that may be furthest over."""
+    over = [gap for gap in gaps if gap.interval.low > limit]
+    return max(over, key=lambda gap: gap.interval.low) if over else max(gaps, key=lambda gap: gap.interval.high)
