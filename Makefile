@@ -78,7 +78,7 @@ demo: venv cluster images cluster-load ## The whole story on a real cluster
 
 .PHONY: bench-serve
 bench-serve: venv ## Our server against a plain FastAPI + joblib on the same cores
-	$(BIN)/python tests/perf/bench_serve.py
+	$(BIN)/python -m tests.perf.bench_serve --rounds 5 --at-least 10
 
 .PHONY: test
 test: lint types verify test-unit helm-lint test-integration test-e2e ## Everything CI runs

@@ -32,7 +32,7 @@ What to try next
 def main() -> int:
     """Tell the story; return 0 when every step ended as told."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--rate", type=float, default=80, help="requests per second of live traffic")
+    parser.add_argument("--rate", type=float, default=120, help="requests per second of live traffic")
     rate = parser.parse_args().rate
     narrator, cluster = Narrator(), Cluster(NAMESPACE)
     feedback = Feedback(NAMESPACE, f"{story.SERVICE}-control")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from .cluster import Obj, ready_of
 
 WIDTH = 110
+REPEAT_S = 10.0
 _BOLD, _DIM, _RED, _GREEN, _PLAIN = "\033[1m", "\033[2m", "\033[31m", "\033[32m", "\033[0m"
 
 
@@ -30,6 +32,7 @@ class Narrator:
 
     began: float = field(default_factory=time.monotonic)
     steps: list[Step] = field(default_factory=list)
+    _said: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def since(self) -> float:
         """Return the seconds since the story began."""
@@ -52,9 +55,13 @@ class Narrator:
             self._print(f"        {line}")
 
     def status(self, obj: Obj) -> None:
-        """Say what an object's Ready condition says."""
-        ready = ready_of(obj)
-        self.say(f"{obj['kind']} {obj['metadata']['name']} [{ready['reason']}] {ready['message']}")
+        """Say what an object's Ready condition says: when it says something else, or the same with news after 10 s."""
+        ready, name = ready_of(obj), f"{obj['kind']} {obj['metadata']['name']}"
+        gist = ready["reason"] + re.sub(r"[0-9.]+ |(: |; ).*", "", ready["message"])
+        before, at_s = self._said.get(name, ("", 0.0))
+        if gist != before or self.since() - at_s > REPEAT_S:
+            self._said[name] = (gist, self.since())
+            self.say(f"{name} [{ready['reason']}] {ready['message']}")
 
     def done(self, step: Step, outcome: str, evidence: str) -> None:
         """End a step as told."""

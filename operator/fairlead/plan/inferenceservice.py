@@ -59,7 +59,7 @@ from .stops import Seen
 from .traffic import Share, effective_shares, ratio_shares
 from .types import Obj, Plan
 
-LOOK_S = 5.0  # between two looks during a rollout: counters are read, deadlines are seen
+LOOK_S = 2.0  # between two looks during a rollout: counters are read, deadlines are seen
 AGAIN_S = 0.1  # after a transition: the next one may be due
 _HISTORY = 10
 
