@@ -16,16 +16,15 @@ from fairlead.contract.base import Model
 
 from .errors import clip
 
-_SECRET_VARIABLES = tuple(
-    f"FAIRLEAD_{owner}_{key}_KEY" for owner in ("STORE", "SOURCE") for key in ("SECRET", "ACCESS")
-)
+# The access key is a name, not a secret, and may well be a word of the text.
+_SECRET_VARIABLES = ("FAIRLEAD_STORE_SECRET_KEY", "FAIRLEAD_SOURCE_SECRET_KEY")
 _MESSAGE_LIMITS = (512, 200, 100, 50, 0)
 _LISTS = ("worst", "failedChecks")  # examples; the counts beside them say how many there were
 _MAPS = ("metrics", "lineage")
 
 
 def redact(text: str, environ: Mapping[str, str]) -> str:
-    """Return the text with each credential of the environment replaced by ***."""
+    """Return the text with each secret key of the environment replaced by ***."""
     for variable in _SECRET_VARIABLES:
         if environ.get(variable):
             text = text.replace(environ[variable], "***")
