@@ -123,6 +123,15 @@ async def apply_all(api: Client, jobs: JobTimes, names: list[str]) -> float:
     return time.monotonic() - began
 
 
+async def settle(plane: ControlPlane) -> float:
+    """Wait until the operator has written nothing for two seconds; return how long that took."""
+    began, last = time.monotonic(), -1
+    while (now := writes(plane)) != last:
+        last = now
+        await asyncio.sleep(2)
+    return time.monotonic() - began
+
+
 async def latencies(api: Client, jobs: JobTimes, count: int) -> list[float]:
     times = []
     for number in range(count):
@@ -148,11 +157,12 @@ async def measure(plane: ControlPlane, count: int, existing: int, rest_s: float)
         if existing:
             cpu = cpu_s(process)
             figures["burst_s"] = round(await apply_all(api, jobs, [f"there-{n}" for n in range(existing)]), 2)
+            figures["settled_after_s"] = round(await settle(plane), 2)
             figures["burst_cpu_s"] = round(cpu_s(process) - cpu, 2)
         times = await latencies(api, jobs, count)
         figures["p50_ms"] = round(statistics.median(times), 1)
         figures["p99_ms"] = round(sorted(times)[max(0, int(len(times) * 0.99) - 1)], 1)
-        await asyncio.sleep(2)
+        await settle(plane)
         before, cpu = writes(plane), cpu_s(process)
         await asyncio.sleep(rest_s)
         figures["writes_at_rest"] = writes(plane) - before

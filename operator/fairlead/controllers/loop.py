@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from fairlead.api.names import Resource
 from fairlead.kube.errors import KubeError, LeadershipLostError, RetryableError, TerminalError
-from fairlead.kube.queue import ROUTINE, URGENT, WorkQueue
+from fairlead.kube.queue import EVENTFUL, ROUTINE, URGENT, WorkQueue
 from fairlead.kube.recorder import EventType
 from fairlead.kube.store import Store
 from fairlead.plan.types import Key, Obj, Plan
@@ -108,11 +108,12 @@ class Loop:
         """Queue every key that a changed or deleted object concerns."""
         if not self._is_awake:
             return
+        priority = URGENT if resource.kind in self._controllers and _is_unanswered(obj) else EVENTFUL
         for to_keys in self._routes.get(resource.kind, (resource, []))[1]:
             try:
                 for key in to_keys(obj, self._store):
                     if key.kind in self._controllers:
-                        self.queue.add(key, URGENT)
+                        self.queue.add(key, priority)
             except Exception:  # a bug in one mapping must not cost the others their event
                 log.exception("a change of %s could not be mapped to keys", resource.plural)
 
@@ -285,6 +286,11 @@ def _own_key(resource: Resource) -> ToKeys:
 
 def _is_alive(obj: Obj) -> bool:
     return not obj["metadata"].get("deletionTimestamp")
+
+
+def _is_unanswered(obj: Obj) -> bool:
+    """Say whether status speaks of an earlier spec, or of none: people wait for these first, also in a crowd."""
+    return bool((obj.get("status") or {}).get("observedGeneration") != obj["metadata"].get("generation"))
 
 
 def _name(key: Key) -> str:

@@ -37,6 +37,8 @@ class Connection:
 
     def __init__(self, configuration: Any) -> None:
         self.configuration = configuration
+        # With trust_env aiohttp asks a thread for proxies on every request; the kubeconfig's proxy-url still holds.
+        configuration.client_session_kwargs = {"trust_env": False}
 
     async def headers(self) -> dict[str, str]:
         """Return the authorization header; a rotated service-account token is read again."""

@@ -17,7 +17,8 @@ from typing import Generic, Protocol, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
-URGENT = 0  # something happened to it
+URGENT = 0  # somebody asked for something that we have not answered yet
+EVENTFUL = 5  # something happened to it, mostly by ourselves
 ROUTINE = 10  # start-up, relist, periodic look
 
 
