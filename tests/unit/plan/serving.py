@@ -57,15 +57,15 @@ def _add_pod(world: Simulation, deployment: Address, status: Json) -> Json:
     body = world.objects[deployment]
     template = body["spec"]["template"]
     owner = {"kind": "Deployment", "name": deployment[2], "uid": body["metadata"]["uid"], "controller": True}
+    name = f"{deployment[2]}-{len(world.objects):03d}-{world._next():04d}"
     metadata = {
-        "generateName": deployment[2],
-        "name": f"{deployment[2]}-{len(world.objects):03d}-{world._next():04d}",
+        "name": name,
         "namespace": deployment[1],
         "labels": dict(template["metadata"]["labels"]),
         "ownerReferences": [owner],
     }
     pod = world.create({"kind": "Pod", "metadata": metadata, "spec": template["spec"], "status": status})
-    world.arms[metadata["name"]] = ArmReport(start_id=metadata["name"], revision="", requests=0, failed=0, slow=0)
+    world.arms[name] = ArmReport(start_id=name, revision="", requests=0, failed=0, slow=0)
     return pod
 
 
