@@ -1,4 +1,4 @@
-"""The demo's story, told whole: it ends well, within its time, and no user saw a failure that version 3 did not make."""
+"""The demo's story, told whole: it ends well, and no user saw a failure that version 3 did not make."""
 
 from __future__ import annotations
 

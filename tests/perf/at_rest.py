@@ -14,9 +14,8 @@ import json
 import subprocess
 import time
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from hack.demo.cluster import CONTEXT
+from prometheus_client.parser import text_string_to_metric_families
 
 METRICS = "/api/v1/namespaces/fairlead-system/services/fairlead-metrics:8080/proxy/metrics"
 WRITES = ("PATCH", "POST", "DELETE")
