@@ -107,7 +107,7 @@ def test_equal_slices_fail_at_most_one_time_in_twenty(metric: str) -> None:
         failed += deciding(gaps, 0.0).interval.low > 0
         covered += gaps[0].interval.high >= 0
     assert failed <= 0.09 * runs
-    assert 0.88 <= covered / runs <= 0.995
+    assert covered >= 0.88 * runs
 
 
 def test_a_bad_slice_is_found_and_a_perfect_one_keeps_its_width() -> None:

@@ -104,7 +104,7 @@ def test_bca_agrees_with_scipy_on_a_skewed_mean() -> None:
 
 
 def test_auc_interval_covers_the_true_auc() -> None:
-    """150 samples of 200 rows: a bound that holds in 95 % fails the bar of 90 % in 1 of 100 seeds; one at 80 % always."""
+    """150 samples of 200 rows: a bound at 95 % fails the bar of 90 % in 1 of 100 seeds; one at 80 % always."""
     rng, shift, low, high = np.random.default_rng(8), 1.0, [], []
     truth = norm.cdf(shift / np.sqrt(2))
     for seed in range(150):

@@ -86,7 +86,7 @@ def _p_values(rng: np.random.Generator, shift: float = 0.0, features: int = 20, 
 
 
 def test_false_alarms_of_a_whole_check_stay_under_five_percent_after_correction() -> None:
-    """Twenty features, no drift, 300 checks; 5 % is 15, and 24 lies 2.5 standard deviations above. Uncorrected: 40 %."""
+    """Twenty features, no drift, 300 checks; 5 % is 15, 24 lies 2.5 standard deviations above. Uncorrected: 40 %."""
     rng = np.random.default_rng(21)
     checks = [_p_values(rng) for _ in range(300)]
     assert np.mean([p.min() < 0.05 for p in checks]) > 0.3

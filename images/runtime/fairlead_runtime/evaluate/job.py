@@ -164,7 +164,7 @@ def _terse(gate: GateResult, level: int) -> GateResult:
     if level > 1 or gate.outcome == GateOutcome.PASSED:
         gone |= {"low": None, "high": None}
     if level > 2:
-        gone |= {"missing_rows": None}
+        gone |= {"missing_rows": None, "reason": ""}
     return gate.model_copy(update={**gone, "message": ""})
 
 

@@ -64,7 +64,7 @@ svg text{font-size:11px;fill:var(--soft);font-family:inherit}svg .strong{fill:va
 .f0{fill:var(--accent)}.f1{fill:var(--second)}.f2{fill:var(--third)}.f3{fill:var(--fourth)}.f4{fill:var(--faint)}
 .soft{fill:var(--grey);opacity:.55}.hot{fill:var(--second)}.band{fill:var(--accent-soft)}
 .fgood{fill:var(--good)}.fbad{fill:var(--bad)}.funsure{fill:var(--unsure)}.fquiet{fill:var(--accent)}
-.wide{min-width:300px}.limit{stroke:var(--ink);stroke-width:1.5}
+.wide{min-width:240px}td:first-child{min-width:110px}.limit{stroke:var(--ink);stroke-width:1.5}
 .legend{font-size:12.5px;color:var(--soft);margin:6px 0 0;display:flex;flex-wrap:wrap;gap:2px 14px}
 .legend i{display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:5px;vertical-align:-1px}
 .legend .f0{background:var(--accent)}.legend .f1{background:var(--second)}.legend .f2{background:var(--third)}
