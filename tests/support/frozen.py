@@ -69,7 +69,7 @@ def freeze(store: Store, table: pa.Table, target: str = "is_fraud") -> DatasetRe
 def publish(
     store: Store, version: str, form: str = "onnx", task: Task = Task.CLASSIFICATION, noise: float = 0.0
 ) -> ArtifactRef:
-    """Train on 4,000 rows, write the artifact with its profile, and return its reference; noise in the better feature spoils it."""
+    """Train on 4,000 rows, write the artifact and return its reference; noise in the better feature spoils it."""
     table = transactions(4000, seed=2)
     random = np.random.default_rng(3)
     features = np.column_stack([table["amount"], table["age"]]).astype(np.float32)
