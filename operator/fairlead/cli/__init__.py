@@ -1,0 +1,1 @@
+"""The kubectl plugin: what people see and decide; everything it shows comes from objects."""

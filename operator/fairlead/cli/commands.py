@@ -1,0 +1,125 @@
+"""One function per verb: read objects, let a pure function decide or render, write at most one patch.
+
+The only module of the plugin that does IO, all of it through `kube/`. Called by `main.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairlead import __version__
+from fairlead.api import names
+from fairlead.api.names import Resource
+from fairlead.kube.client import Client
+from fairlead.kube.person import ask_who, connect_person
+
+from .asks import Ask, Decision, Signature, build_decision, build_override, build_request, resource_of
+from .states import Standing, state_of
+from .subjects import Subject
+from .tree import render_tree
+from .why import render_why
+
+OK, STALLED, TIMED_OUT = 0, 1, 3
+POLL_S = 1.0
+
+
+def _timestamp() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+@dataclass(frozen=True)
+class Session:
+    """One namespace of one cluster, and where words go."""
+
+    client: Client
+    namespace: str
+    say: Callable[[str], None] = field(default=print)
+    timestamp: Callable[[], str] = field(default=_timestamp)
+
+    async def get(self, resource: Resource, name: str) -> dict[str, Any]:
+        """Return an object; NotFoundError when there is none."""
+        obj = await self.client.get(resource, self.namespace, name)
+        return {**obj, "kind": resource.kind}
+
+    async def sign(self) -> Signature:
+        """Return who asks, as the API server knows them, and when."""
+        return Signature(await ask_who(self.client), self.timestamp())
+
+    async def send(self, ask: Ask) -> int:
+        """Write a request and say so."""
+        await self.client.patch(ask.resource, self.namespace, ask.name, ask.patch)
+        self.say(ask.said)
+        return OK
+
+
+@asynccontextmanager
+async def open_session(kubeconfig: str | None, context: str | None, namespace: str | None) -> AsyncIterator[Session]:
+    """Yield a session on a context's cluster and, unless named, its namespace. Raises NoConnectionError."""
+    connection, own = await connect_person(kubeconfig, context)
+    client = Client(connection, user_agent=f"kubectl-fairlead/{__version__}")
+    try:
+        yield Session(client, namespace or own)
+    finally:
+        await client.close()
+
+
+async def show_tree(session: Session) -> int:
+    """Print the namespace's objects and how they hand over."""
+    objects = {
+        resource.kind: [item async for page in session.client.pages(resource, session.namespace) for item in page.items]
+        for resource in names.OWN_KINDS
+    }
+    session.say(render_tree(objects))
+    return OK
+
+
+async def show_why(session: Session, subject: Subject) -> int:
+    """Print why an object is as it is."""
+    session.say(render_why(await session.get(subject.resource, subject.name)))
+    return OK
+
+
+async def decide(session: Session, name: str, decision: Decision, reason: str) -> int:
+    """Approve or reject a ModelVersion as the caller."""
+    version = await session.get(names.MODEL_VERSION, name)
+    who = (await session.sign()).who
+    return await session.send(build_decision(version, decision, who, reason))
+
+
+async def request(session: Session, verb: str, name: str) -> int:
+    """Ask an object for a rollback, a retry, a retraining or a refresh."""
+    obj = await session.get(resource_of(verb), name)
+    return await session.send(build_request(verb, obj, await session.sign()))
+
+
+async def override(session: Session, name: str, version: str, reason: str) -> int:
+    """Ask a service to try a refused version again."""
+    service = await session.get(names.INFERENCE_SERVICE, name)
+    refused = await session.get(names.MODEL_VERSION, version)
+    return await session.send(build_override(service, refused, await session.sign(), reason))
+
+
+async def wait(session: Session, subject: Subject, timeout_s: float) -> int:
+    """Wait until an object exists and is Ready (0) or Stalled (1), or time is up (3); say each new reason."""
+    deadline, said = time.monotonic() + timeout_s, ""
+    title = f"{subject.resource.kind} {subject.name}"
+    while True:
+        obj = await session.client.find(subject.resource, session.namespace, subject.name)
+        state = state_of({**obj, "kind": subject.resource.kind}) if obj else None
+        words = (
+            f"{title}: {state.standing}, {state.reason}. {state.message}" if state else f"{title} does not exist yet"
+        )
+        if words != said:
+            session.say(words)
+            said = words
+        if state and state.standing is not Standing.WORKING:
+            return OK if state.standing is Standing.READY else STALLED
+        if time.monotonic() + POLL_S > deadline:
+            session.say(f"{title} did not get there in {timeout_s:g} s")
+            return TIMED_OUT
+        await asyncio.sleep(POLL_S)

@@ -1,0 +1,124 @@
+"""`kubectl fairlead`: reads the words, runs one verb, turns errors into one sentence.
+
+Exit codes: 0 done (wait: Ready), 1 Stalled (wait), 2 wrong words, refused or unreachable, 3 time is up (wait).
+The entry point `kubectl-fairlead` on PATH is what makes it a plugin of kubectl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+from fairlead.contract.base import duration_s
+from fairlead.kube.connection import NoConnectionError
+from fairlead.kube.errors import KubeError
+
+from . import commands
+from .asks import CannotAskError, Decision
+from .commands import Session
+from .subjects import Subject, SubjectError, read_subject
+
+FAILED = 2
+Verb = Callable[[Session, argparse.Namespace], Awaitable[int]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code."""
+    given = _build_parser().parse_args(arguments)
+    try:
+        return asyncio.run(_run(given))
+    except (KubeError, NoConnectionError, CannotAskError, SubjectError) as error:
+        print(f"kubectl fairlead {given.verb}: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return 130
+
+
+async def _run(given: argparse.Namespace) -> int:
+    subject = _subject(given)  # wrong words are told before the cluster is asked
+    if subject is not None:
+        given.subject = subject
+    async with commands.open_session(given.kubeconfig, given.context, given.namespace) as session:
+        code: int = await given.run(session, given)
+        return code
+
+
+def _subject(given: argparse.Namespace) -> Subject | None:
+    return read_subject(given.words) if hasattr(given, "words") else None
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kubectl fairlead", description="What Fairlead does, why, and what a person decides."
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add(verbs, "tree", "the namespace's objects and how they hand over", lambda s, _: commands.show_tree(s))
+    _add_subject(verbs, "why", "why an object is as it is", lambda s, g: commands.show_why(s, g.subject))
+    waiting = _add_subject(
+        verbs,
+        "wait",
+        "until Ready (exit 0) or Stalled (1); 3: time is up",
+        lambda s, g: commands.wait(s, g.subject, g.timeout),
+    )
+    waiting.add_argument("--timeout", type=_duration, default="10m", metavar="DURATION", help="default 10m")
+    decisions: tuple[tuple[str, Decision], ...] = (("approve", "Approved"), ("reject", "Rejected"))
+    for verb, decision in decisions:
+        deciding = _add_named(verbs, verb, "MODELVERSION", f"{verb} a version, as yourself", _deciding(decision))
+        deciding.add_argument("--reason", required=True, help="why; it is recorded in the object")
+    requests = (
+        ("rollback", "INFERENCESERVICE", "return to the last good revision now"),
+        ("retry", "INFERENCESERVICE", "try again what ended without a verdict"),
+        ("retrain", "DRIFTMONITOR", "retrain now, without waiting for drift or cooldown"),
+        ("refresh", "DATASET", "read the source again now"),
+    )
+    for verb, what, text in requests:
+        _add_named(verbs, verb, what, text, lambda s, g: commands.request(s, g.verb, g.name))
+    lifting = _add_named(
+        verbs, "override", "INFERENCESERVICE", "lift the refusal of a version, on record",
+        lambda s, g: commands.override(s, g.name, g.version, g.reason),
+    )  # fmt: skip
+    lifting.add_argument("--version", required=True, metavar="MODELVERSION", help="the refused version")
+    lifting.add_argument("--reason", required=True, help="why; it is recorded in the object")
+    return parser
+
+
+def _deciding(decision: Decision) -> Verb:
+    return lambda session, given: commands.decide(session, given.name, decision, given.reason)
+
+
+def _duration(text: str) -> float:
+    try:
+        return duration_s(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+_Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add(verbs: _Verbs, verb: str, text: str, run: Verb) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(verb, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.add_argument("-n", "--namespace", help="default: the context's")
+    parser.add_argument("--context", help="context of the kubeconfig; default: the current one")
+    parser.add_argument("--kubeconfig", help="file; default: KUBECONFIG, else ~/.kube/config")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_named(verbs: _Verbs, verb: str, what: str, text: str, run: Verb) -> argparse.ArgumentParser:
+    parser = _add(verbs, verb, text, run)
+    parser.add_argument("name", metavar=what)
+    return parser
+
+
+def _add_subject(verbs: _Verbs, verb: str, text: str, run: Verb) -> argparse.ArgumentParser:
+    parser = _add(verbs, verb, text, run)
+    parser.add_argument("words", nargs="+", metavar="KIND/NAME", help="such as mver/fraud-2 or InferenceService/fraud")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
