@@ -101,7 +101,9 @@ class KopfStreams:
 
     async def run(self, resources: Collection[Resource], on_event: OnEvent) -> None:
         """Report every event until cancelled; raise StreamEndedError, or what ended the stream."""
-        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_hush_generators)
+        failed: asyncio.Future[None] = loop.create_future()
         tasks = await kopf.spawn_tasks(
             registry=self._build_registry(resources, on_event, failed),
             settings=self._build_settings(resources),
@@ -184,6 +186,12 @@ def _build_handler(resource: Resource, on_event: OnEvent, failed: asyncio.Future
                 failed.set_exception(error)
 
     return handle
+
+
+def _hush_generators(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Drop the complaint of kopf's stream generators, which cannot be closed in order when the process ends."""
+    if getattr(context.get("asyncgen"), "__qualname__", "") != "infinite_watch":
+        loop.default_exception_handler(context)
 
 
 async def _stop(tasks: Collection[asyncio.Task[Any]]) -> None:
