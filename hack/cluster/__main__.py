@@ -44,19 +44,21 @@ def run_steps(config: Settings, steps: Sequence[Step], screen: Screen | None = N
     screen.say(f"all {len(steps)} steps in {time.monotonic() - start:.1f} s")
 
 
-def with_source(config: Settings, steps: Callable[[Settings, str], list[Step]]) -> None:
+def with_source(config: Settings, steps: Callable[[str], list[Step]], *first: Step) -> None:
     """Sees to an engine, finds out which way to go, and runs the steps of that way."""
     found: list[str] = []
     look = Step("source", lambda log: found.append(graph.choose_source(config)), needs=("engine",))
     screen = Screen()
-    run_steps(config, [*graph.engine_steps(config), look], screen)
+    run_steps(config, [*graph.engine_steps(config), look, *first], screen)
     screen.say(f"source of images: {found[0]}")
-    run_steps(config, steps(config, found[0]), screen)
+    run_steps(config, steps(found[0]), screen)
 
 
 def up(config: Settings) -> None:
     """Makes the cluster, and says how to use it."""
-    with_source(config, graph.cluster_steps)
+    here: list[bool] = []
+    look = Step("look", lambda log: here.append(cluster.healthy(config)), needs=("engine",))
+    with_source(config, lambda source: graph.cluster_steps(config, source, here=here[0]), look)
     sys.stdout.write(graph.hints(config))
 
 
@@ -70,7 +72,7 @@ def down(config: Settings) -> None:
 
 def images(config: Settings) -> None:
     """Builds what changed of the project's images."""
-    with_source(config, graph.image_steps)
+    with_source(config, lambda source: graph.image_steps(config, source))
     for image in app_images.IMAGES:
         sys.stdout.write(f"{image.name:24} {app_images.size_mb(image.name):6.0f} MB\n")
 
@@ -86,7 +88,7 @@ def load(config: Settings) -> None:
 
 def tools(config: Settings) -> None:
     """Makes kind, kubectl and helm available, and prints the folder to put on PATH."""
-    with_source(config, graph.tool_steps)
+    with_source(config, lambda source: graph.tool_steps(config, source))
     sys.stdout.write(f"{config.bin}\n")
 
 

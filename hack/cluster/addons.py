@@ -145,12 +145,21 @@ class Addon:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def healthy(self, settings: Settings) -> bool:
-        """Whether this very version was installed before and is available now."""
+        """Whether this very version was installed before and serves now."""
         noted = ask(kubectl(settings, "-n", "kube-system", "get", "configmap", self._note(),
                             "-o", "jsonpath={.data.digest}"))  # fmt: skip
-        return noted == self.digest() and all(
-            _available(settings, namespace, name) for namespace, name in self.deployments
-        )
+        return noted == self.digest() and self._serves(settings)
+
+    def wait(self, settings: Settings) -> None:
+        """Waits until its Pods are ready: a Deployment's word is an old one just after a restart."""
+        deadline = time.monotonic() + WAIT_S
+        while not self._serves(settings):
+            if time.monotonic() > deadline:
+                raise StepError(f"{self.name}: its Pods are not ready after {WAIT_S:.0f} s")
+            time.sleep(1)
+
+    def _serves(self, settings: Settings) -> bool:
+        return all(_pod_ready(settings, namespace, name) for namespace, name in self.deployments)
 
     def note(self, settings: Settings, log: Log) -> None:
         """Writes down in the cluster what was installed, for `healthy`."""
@@ -168,10 +177,14 @@ class Addon:
         return f"fairlead-cluster-{self.name}"
 
 
-def _available(settings: Settings, namespace: str, name: str) -> bool:
-    path = "jsonpath={.status.availableReplicas}"
-    found = ask(kubectl(settings, "-n", namespace, "get", "deployment", name, "-o", path))
-    return bool(found)
+PODS = '{range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}'
+
+
+def _pod_ready(settings: Settings, namespace: str, deployment: str) -> bool:
+    """Whether a Pod of the Deployment is ready, by what the kubelet says of the Pod itself."""
+    listed = ask(kubectl(settings, "-n", namespace, "get", "pods", "-o", f"jsonpath={PODS}")) or ""
+    lines = [line.split() for line in listed.splitlines()]
+    return any(name.rsplit("-", 2)[0] == deployment and ready == ["True"] for name, *ready in lines)
 
 
 ADDONS = (

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hack.cluster.app_images import image_id
 from hack.cluster.settings import REPO, Settings
@@ -33,21 +34,42 @@ def healthy(settings: Settings) -> bool:
     """Whether the cluster is there, whole, and answers.
 
     A node that stopped with its engine is started again, and a lost kubeconfig entry written anew:
-    what is in a cluster is worth the wait. One whose making was interrupted is not whole.
+    what is in a cluster is worth the wait. One whose making was interrupted is not.
     """
     if not exists(settings):
         return False
-    running = ask(["docker", "inspect", "--format", "{{.State.Running}}", settings.node])
-    if running == "false":
+    stopped = ask(["docker", "inspect", "--format", "{{.State.Running}}", settings.node]) == "false"
+    if stopped:
         ask(["docker", "start", settings.node])
     if ask(["kubectl", "config", "get-contexts", settings.context]) is None:
         ask(["kind", "export", "kubeconfig", "--name", settings.cluster])
+    seen = _heartbeat(settings) if stopped else None  # of the time before: what is ready now, it cannot know
     deadline = time.monotonic() + WAIT_S
-    while not _whole(settings):
-        if running is None or time.monotonic() > deadline:
+    while not _whole(settings) or (stopped and _heartbeat(settings) == seen):
+        if not _was_made(settings) or time.monotonic() > deadline:
             return False
         time.sleep(1)
     return True
+
+
+def _heartbeat(settings: Settings) -> str | None:
+    """When the node's kubelet last renewed its lease."""
+    words = ["kubectl", "--context", settings.context, "--namespace", "kube-node-lease"]
+    return ask([*words, "get", "lease", settings.node, "-o", "jsonpath={.spec.renewTime}"])
+
+
+def _made_note(settings: Settings) -> Path:
+    return settings.cache / f"kind-{settings.cluster}.made"
+
+
+def _node_id(settings: Settings) -> str | None:
+    return ask(["docker", "inspect", "--format", "{{.Id}}", settings.node])
+
+
+def _was_made(settings: Settings) -> bool:
+    """Whether the making of this very node came to its end."""
+    note = _made_note(settings)
+    return note.exists() and note.read_text() == _node_id(settings)
 
 
 def _whole(settings: Settings) -> bool:
@@ -89,6 +111,7 @@ def create(settings: Settings, image: str, log: Log) -> None:
         log,
         ["kind", "create", "cluster", "--name", settings.cluster, "--image", image, "--config", path, "--wait", "180s"],
     )
+    _made_note(settings).write_text(_node_id(settings) or "")
 
 
 def delete(settings: Settings, log: Log) -> None:
@@ -97,6 +120,7 @@ def delete(settings: Settings, log: Log) -> None:
     if not _nodes():
         ask(["docker", "network", "rm", "kind"])
     (settings.cache / f"kind-{settings.cluster}.yaml").unlink(missing_ok=True)
+    _made_note(settings).unlink(missing_ok=True)
 
 
 def _ctr(settings: Settings) -> list[str]:

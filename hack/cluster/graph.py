@@ -53,9 +53,9 @@ def published_image() -> str | None:
     return None
 
 
-def cluster_steps(settings: Settings, source: str) -> list[Step]:
-    """All steps to a running cluster with its addons. A cluster that answers is kept as it is."""
-    if cluster.healthy(settings):
+def cluster_steps(settings: Settings, source: str, *, here: bool) -> list[Step]:
+    """All steps to a running cluster with its addons. One that is here and healthy is kept as it is."""
+    if here:
         return [*tool_steps(settings, source), *_addon_steps(settings, ())]
     return [
         *(_build_steps(settings) if source == "build" else _registry_steps(settings)),
@@ -78,6 +78,7 @@ def _node_image(settings: Settings, source: str) -> str:
 def _addon_steps(settings: Settings, needs: tuple[str, ...]) -> list[Step]:
     def install(addon: addons.Addon, log: Log) -> None:
         addon.install(settings, log)
+        addon.wait(settings)
         addon.note(settings, log)
 
     def fresh(addon: addons.Addon) -> bool:
