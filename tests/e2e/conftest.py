@@ -1,7 +1,19 @@
-"""The real cluster, the real images, the chart as people install it. A failing test leaves a support bundle."""
+"""The real cluster, the real images, the chart as people install it.
+
+    make test-e2e                                  # cluster, images, all of this folder
+    .venv/bin/pytest tests/e2e -n 3                # cluster and images are there already
+    .venv/bin/pytest tests/e2e/test_approval.py    # one kind or promise
+
+Each test has a namespace and a store prefix of its own (fixture `team`), so tests run side by side and in any order;
+Fairlead is installed once per run, by whichever worker comes first. Nothing sleeps a fixed time: `team.until` waits for
+what status says. At the end of each test the laws of status are checked over every object, and that the operator did
+not restart. A failing test leaves objects, events and logs in artifacts/e2e/<namespace>, and says so.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,9 +37,16 @@ _FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
-def operator() -> None:
-    """Fairlead, installed by its chart."""
-    install_operator()
+def operator(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Fairlead, installed by its chart; once per run, whichever worker comes first."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    marker = tmp_path_factory.getbasetemp().parent / f"fairlead-installed-{run}"
+    with marker.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        if not file.read():
+            install_operator()
+            file.write("installed\n")
 
 
 @pytest.fixture

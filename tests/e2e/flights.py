@@ -8,6 +8,7 @@ from hack.demo.lake import FEATURES, flights_of
 from tests.e2e.team import Team, manifest
 
 ROWS = 6000
+MODEST = {"requests": {"cpu": "30m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}}  # many side by side
 
 
 def csv(rows: int = ROWS, first: int = 1, last: int = 1) -> bytes:
@@ -25,6 +26,7 @@ def dataset_spec(uri: str, **changes: Any) -> dict[str, Any]:
         "identifiers": ["flight_id"],
         "checks": [{"name": "key", "column": "flight_id", "notNull": {}}],
         "split": {"method": "Stratified", "seed": 1},
+        "resources": MODEST,
     }
     return {**spec, **changes}
 
@@ -37,23 +39,40 @@ def run_spec(estimator: str = "sklearn.linear_model.LogisticRegression", **chang
         "trainer": {"sklearn": {"estimator": estimator, "features": FEATURES}},
         "versionTemplate": {"approval": {"required": False}},
         "retries": 0,
-        "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
+        "resources": MODEST,
     }
     return {**spec, **changes}
+
+
+def version_spec(run: str, **changes: Any) -> dict[str, Any]:
+    """Return a ModelVersion's spec on what a TrainingRun made, approved by its gates alone."""
+    spec = {
+        "model": "flights",
+        "source": {"trainingRun": {"name": run}},
+        "approval": {"required": False},
+        "resources": MODEST,
+    }
+    return {**spec, **changes}
+
+
+def features(count: int) -> list[dict[str, Any]]:
+    """Return rows as requests have them."""
+    rows: list[dict[str, Any]] = flights_of(1, 1).head(count)[FEATURES].to_dict("records")
+    return rows
 
 
 def given_dataset(team: Team, rows: int = ROWS) -> dict[str, Any]:
     """Put flights into the lake, apply the Dataset `flights`, return it once it is Ready."""
     uri = team.put("flights.csv", csv(rows))
     team.apply(manifest("Dataset", "flights", dataset_spec(uri)))
-    return team.until_ready("Dataset", "flights")
+    return team.until_ready("Dataset", "flights", 120)
 
 
 def given_version(team: Team, name: str = "flights-v1", **changes: Any) -> dict[str, Any]:
     """Apply a TrainingRun, return its ModelVersion once it is approved."""
     team.apply(manifest("TrainingRun", name, run_spec(**changes)))
-    team.until_ready("TrainingRun", name, 120)
-    return team.until_ready("ModelVersion", name, 120)
+    team.until_ready("TrainingRun", name, 180)
+    return team.until_ready("ModelVersion", name, 180)
 
 
 def service_spec(hostname: str | None = None, **changes: Any) -> dict[str, Any]:

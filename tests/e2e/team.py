@@ -32,11 +32,12 @@ def kubectl(*words: str, given: str | None = None, check: bool = True) -> str:
     return done.stdout
 
 
-def refused(manifest: Mapping[str, Any], namespace: str = "default") -> str:
-    """Apply what must be refused; return the API server's words."""
-    command = ["kubectl", "--context", CONTEXT, "apply", "-n", namespace, "-f", "-"]
-    done = subprocess.run(command, input=json.dumps(manifest), capture_output=True, text=True, check=False)
-    assert done.returncode != 0, f"was not refused: {done.stdout}"
+def refused(*words: str, given: Mapping[str, Any] | None = None) -> str:
+    """Run kubectl on the cluster; return the API server's words of refusal, or fail when there are none."""
+    command = ["kubectl", "--context", CONTEXT, *words]
+    text = json.dumps(given) if given is not None else None
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert done.returncode != 0, f"was not refused: kubectl {' '.join(words)}: {done.stdout}"
     return done.stderr
 
 
@@ -107,6 +108,10 @@ class Team:
         finally:
             answer.close()
 
+    def overwrite(self, key: str, body: bytes) -> None:
+        """Replace an object of the team's part of the store, as nobody should."""
+        self.store.put_object(BUCKET, f"e2e/{self.namespace}/{key}", io.BytesIO(body), len(body))
+
     def apply(self, *manifests: Mapping[str, Any]) -> None:
         """Apply manifests as a person would."""
         kubectl("apply", "-n", self.namespace, "-f", "-", given="\n---\n".join(json.dumps(m) for m in manifests))
@@ -130,9 +135,24 @@ class Team:
         """Delete an object and wait until it is gone."""
         kubectl("delete", f"{PLURALS[kind]}.fairlead.dev", name, "-n", self.namespace, "--wait", "--timeout=60s")
 
+    def kubectl(self, *words: str, given: str | None = None) -> str:
+        """Run kubectl in the team's namespace."""
+        return kubectl(*words, "-n", self.namespace, given=given)
+
+    def children(self, kinds: str, owner: str = "") -> list[Obj]:
+        """Return Kubernetes objects of some kinds (as kubectl names them), of one of our objects or of all."""
+        chosen = ("-l", f"fairlead.dev/owner={owner}") if owner else ()
+        return list(json.loads(self.kubectl("get", kinds, "-o", "json", *chosen))["items"])
+
     def all_objects(self) -> list[Obj]:
         """Return all of Fairlead's objects of the namespace."""
         return [item for kind in PLURALS for item in self.cluster.list(kind)]
+
+    def until_gone(self, kinds: str, owner: str = "", timeout_s: float = 60) -> None:
+        """Wait until the namespace has none of these Kubernetes objects."""
+        eventually(
+            lambda: not self.children(kinds, owner), f"there are still {kinds} of {owner or 'anyone'}", timeout_s
+        )
 
     def until(self, kind: str, name: str, holds: Callable[[Obj], Any], timeout_s: float = 60) -> Obj:
         """Return the object once `holds` is true of it; fail with what it says instead."""
@@ -160,7 +180,18 @@ class Team:
 
     def delete(self) -> None:
         """Remove the namespace, without waiting for its end."""
-        kubectl("delete", "namespace", self.namespace, "--wait=false")
+        kubectl("delete", "namespace", self.namespace, "--wait=false", "--ignore-not-found")
+
+
+def eventually(holds: Callable[[], Any], otherwise: str, timeout_s: float = 60) -> Any:
+    """Return what `holds` returns once it is true; fail with a sentence when the time is up."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = holds()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"after {timeout_s:.0f} s {otherwise}"
+        time.sleep(POLL_S)
 
 
 def is_true(obj: Obj, type_: str) -> bool:

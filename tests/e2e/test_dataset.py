@@ -16,7 +16,8 @@ SMALL = b"id,amount,channel,late\n" + b"".join(
 
 
 def spec(uri: str, **changes: object) -> dict[str, object]:
-    return {"source": {"s3": {"uri": uri}}, "format": "CSV", "target": "late", "identifiers": ["id"], **changes}
+    said = {"source": {"s3": {"uri": uri}}, "format": "CSV", "target": "late", "identifiers": ["id"]}
+    return {**said, "resources": flights.MODEST, **changes}
 
 
 def test_config_map_source_with_every_check(team: Team) -> None:
@@ -74,13 +75,12 @@ def test_upstream_goes_wrong_and_the_last_valid_revision_stays(team: Team) -> No
         "SchemaMismatch": SMALL.replace(b"amount", b"total"),
         "NullsFound": SMALL.replace(b"\n7,", b"\n,"),
         "MalformedSource": SMALL + b"1,2\n",
-        "TargetMissing": SMALL.replace(b"late", b"tardy"),
     }
     for number, (reason, body) in enumerate(broken.items()):
         team.put("rows.csv", body)
         _refresh(team, number)
-        message = team.until_says("Dataset", "rows", reason)
-        assert len(message) > 30
+        message = team.until_says("Dataset", "rows", reason, 90)
+        assert "stays current" in message
         dataset = team.get("Dataset", "rows")
         assert dataset is not None
         assert dataset["status"]["revision"] == first
@@ -90,12 +90,16 @@ def test_upstream_goes_wrong_and_the_last_valid_revision_stays(team: Team) -> No
     assert team.until_ready("Dataset", "rows")["status"]["revision"] == first
 
 
-def test_a_truncated_parquet_file_is_said_to_be_broken(team: Team) -> None:
+def test_a_truncated_file_and_an_absent_target_column(team: Team) -> None:
     out = io.BytesIO()
     pq.write_table(csv.read_csv(io.BytesIO(SMALL)), out)
     uri = team.put("rows.parquet", out.getvalue()[:-100])
-    team.apply(manifest("Dataset", "rows", spec(uri, format="Parquet")))
-    assert "rows.parquet" in team.until_says("Dataset", "rows", "MalformedSource")
+    team.apply(
+        manifest("Dataset", "rows", spec(uri, format="Parquet")),
+        manifest("Dataset", "untargeted", spec(team.put("rows.csv", SMALL), target="tardy")),
+    )
+    assert "rows.parquet" in team.until_says("Dataset", "rows", "MalformedSource", 90)
+    assert "tardy" in team.until_says("Dataset", "untargeted", "TargetMissing", 90)
 
 
 def test_an_absent_source_and_wrong_credentials_name_the_remedy(team: Team) -> None:

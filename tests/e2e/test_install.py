@@ -1,0 +1,43 @@
+"""The chart as people use it: its own test passes, and what it installs keeps restricted pod security."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+from hack.demo.cluster import CONTEXT
+from tests.e2e.team import SYSTEM, kubectl
+
+
+def test_helm_test_passes(operator: None) -> None:
+    command = ["helm", "test", "fairlead", "-n", SYSTEM, "--kube-context", CONTEXT, "--timeout", "2m"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Phase:          Succeeded" in done.stdout
+
+
+def test_the_operators_pods_are_restricted(operator: None) -> None:
+    words = ("label", "--dry-run=server", "--overwrite", "namespace", SYSTEM)
+    said = subprocess.run(
+        ["kubectl", "--context", CONTEXT, *words, "pod-security.kubernetes.io/enforce=restricted"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "violate" not in said.stderr, said.stderr
+
+
+def test_the_operator_may_do_no_more_than_it_needs(operator: None) -> None:
+    account = f"system:serviceaccount:{SYSTEM}:fairlead"
+    for verb, what in (
+        ("get", "secrets"),
+        ("list", "secrets"),
+        ("create", "pods"),
+        ("delete", "modelversions.fairlead.dev"),
+    ):
+        answer = kubectl("auth", "can-i", verb, what, "-A", "--as", account, check=False).strip()
+        assert answer == "no", f"the operator may {verb} {what}"
+    found = json.loads(kubectl("get", "crds", "-o", "json"))["items"]
+    ours = [crd for crd in found if crd["spec"]["group"] == "fairlead.dev"]
+    assert len(ours) == 5
+    assert {"fairlead"} == {category for crd in ours for category in crd["spec"]["names"]["categories"]}
