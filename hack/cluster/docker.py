@@ -13,13 +13,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hack.cluster import runc_capped
 from hack.cluster.settings import Settings
 from hack.cluster.shell import Log, StepError, ask, run
 
-PACKAGES = ("docker.io", "containerd", "runc", "iptables", "conntrack", "mmdebstrap", "busybox-static")
+# Debian packages by the program that shows them to be there already.
+ENGINE_PACKAGES = {
+    "dockerd": ("docker.io", "containerd", "runc"),
+    "docker": ("docker-cli",),  # a package of its own in newer Debian; part of docker.io before
+    "iptables": ("iptables",),
+}
+BUILD_PACKAGES = {"mmdebstrap": ("mmdebstrap", "debian-archive-keyring"), "busybox": ("busybox-static",)}
 WAIT_S = 60.0
 NO_ENGINE = """no Docker engine answers, and this is not root on Debian, so none can be installed.
   Install Docker (Docker Desktop, Colima, or your distribution's package) and start it; then again.
@@ -47,19 +54,23 @@ def build_environment() -> dict[str, str]:
     return {"DOCKER_BUILDKIT": "1" if buildkit else "0"}
 
 
-def install(log: Log) -> None:
-    """Installs the engine and what building images needs; the caller has said so on the screen."""
+def install(packages: Mapping[str, Sequence[str]], log: Log) -> None:
+    """Installs what is missing of these; the caller has said so on the screen."""
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     run(log, ["apt-get", "update", "-q"], env=quiet)
-    apt = ["apt-get", "install", "-y", "-q", "--no-install-recommends"]
-    run(log, [*apt, *PACKAGES, "debian-archive-keyring"], env=quiet)
-    if shutil.which("docker") is None:  # newer Debian has the client in a package of its own
-        run(log, [*apt, "docker-cli"], env=quiet)
+    for program, names in packages.items():
+        if shutil.which(program) is None:
+            run(log, ["apt-get", "install", "-y", "-q", "--no-install-recommends", *names], env=quiet)
 
 
-def installed() -> bool:
-    """Whether apt need not be asked for anything."""
-    return all(shutil.which(word) for word in ("dockerd", "docker", "runc", "mmdebstrap", "busybox"))
+def installed(packages: Mapping[str, Sequence[str]]) -> bool:
+    """Whether apt need not be asked for any of these."""
+    return all(shutil.which(program) for program in packages)
+
+
+def named(packages: Mapping[str, Sequence[str]]) -> str:
+    """What `install` would install, for people."""
+    return " ".join(name for program, names in packages.items() if not shutil.which(program) for name in names)
 
 
 def folder(settings: Settings) -> Path:

