@@ -23,7 +23,7 @@ What to try next
   kubectl describe infsvc flights -n flights                   why it is as it is
   kubectl get mver -n flights -o wide                          versions, stages, gates, digests
   kubectl get dmon flights -n flights -o yaml                  the newest window, feature by feature
-  curl -i -H 'Host: flights.example.com' 127.0.0.1:30080/predict -d \
+  curl -i -H 'Host: flights.example.com' 127.0.0.1:30080/predict -d \\
     '{"rows": [{"hour": 8, "carrier": "UA", "origin": "EWR", "dest": "ORD", "distance": 719, "dep_delay": 4}]}'
   kubectl delete ns flights && make cluster-down               when you have seen enough
 """
@@ -48,6 +48,7 @@ def main() -> int:
         traffic.stop()
         feedback.stop()
     narrator.table()
+    narrator.say(f"The whole story took {narrator.since():.0f} s.")
     print(NEXT)
     return 0
 

@@ -195,7 +195,7 @@ def _approve(stage: Stage, name: str, reason: str) -> None:
 
 def _gates(stage: Stage, name: str) -> str:
     results = ((stage.cluster.get("ModelVersion", name) or {}).get("status") or {}).get("gates") or ()
-    words = [f"{gate['name']} {gate.get('value', 0):.3g}" for gate in results]
+    words = [f"{gate['name']} {gate.get('value', 0):.3g} (limit {gate.get('limit', 0):.3g})" for gate in results]
     return f"gates passed: {', '.join(words)}" if words else "no gates"
 
 
