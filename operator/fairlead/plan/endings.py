@@ -54,7 +54,7 @@ class Ending:
 
 def by_fault(fault: Fault) -> Ending:
     """End by a fact that needs no statistics."""
-    return Ending(ROLLED_BACK, fault.reason, fault.message, "digest" if fault.of_bytes else "revision")
+    return Ending(ROLLED_BACK, fault.reason, _ended(fault.message), "digest" if fault.of_bytes else "revision")
 
 
 def by_judge(verdict: Verdict) -> Ending:
@@ -79,7 +79,7 @@ def by_unreadiness(canary: ArmFacts, baseline: ArmFacts, limit_s: float) -> Endi
     """End Preparing or Promoting at its deadline: the cluster's fault is nobody's, else the revision is refused."""
     hindrance = canary.hindrance or baseline.hindrance
     if hindrance is not None:
-        return Ending(UNDECIDED, hindrance.reason, hindrance.message, "nothing")
+        return Ending(UNDECIDED, hindrance.reason, _ended(hindrance.message), "nothing")
     if canary.ready > 0 or not canary.exists:
         message = f"Not all of its pods and of the baseline's were ready within {limit_s:g} s."
         return Ending(UNDECIDED, CANARY_NOT_READY, message, "nothing")
@@ -221,3 +221,8 @@ def finish(status: InferenceServiceStatus, now: datetime) -> InferenceServiceSta
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def _ended(text: str) -> str:
+    """Return a text of others as a sentence that others may follow."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."

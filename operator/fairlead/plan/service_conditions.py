@@ -163,7 +163,8 @@ def _with_stable(view: View, stable: RevisionStatus) -> Conditions:
     """Return what is said of a service that serves, the most pressing first."""
     checks = (_unready, _unrouted, _lacking, _refused, _undecided, _unapproved)
     found = (check(view) for check in checks)
-    serving = ready(SERVING, f"{_version(stable)} answers requests with {view.arm(stable).ready} ready pods.")
+    count = view.arm(stable).ready
+    serving = ready(SERVING, f"{_version(stable)} answers requests with {count} ready pod{'s' if count > 1 else ''}.")
     return next((said for said in found if said is not None), serving)
 
 

@@ -48,12 +48,13 @@ def effective_shares(
 ) -> tuple[Share, ...]:
     """Return the requested shares, with nothing for arms that have no ready pod; what they lose goes to the stable one.
 
-    If the stable arm itself has none, its part goes to the baseline, which is the same revision.
+    If the stable arm itself has none, its part goes to the baseline, which is the same revision, or in a bake to the
+    previous revision, which is still whole.
     """
     shares = _with_stand_in(status, requested_shares(status, spec), arms)
     ready = {share.role for share in shares if arms.get(share.arm.name, ArmFacts()).ready > 0}
     kept = {share.role: share.percent for share in shares if share.role in ready and share.role != STABLE}
-    heir = BASELINE if BASELINE in ready and STABLE not in ready else STABLE
+    heir = next((role for role in (STABLE, BASELINE, PREVIOUS) if role in ready), STABLE)
     kept[heir] = 100 - sum(percent for role, percent in kept.items() if role != heir)
     return tuple(replace(share, percent=kept.get(share.role, 0)) for share in shares)
 
