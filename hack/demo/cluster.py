@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kubernetes import client, config
 
@@ -60,19 +60,19 @@ class Cluster:
     def get(self, kind: str, name: str) -> Obj | None:
         """Return one of Fairlead's objects, or None."""
         try:
-            found: Obj = self._objects.get_namespaced_custom_object(
+            found = self._objects.get_namespaced_custom_object(
                 "fairlead.dev", "v1alpha1", self.namespace, PLURALS[kind], name
             )
         except client.ApiException as error:
             if error.status == 404:
                 return None
             raise
-        return found
+        return cast(Obj, found)
 
     def list(self, kind: str) -> list[Obj]:
         """Return all of one kind."""
         answer = self._objects.list_namespaced_custom_object("fairlead.dev", "v1alpha1", self.namespace, PLURALS[kind])
-        return list(answer["items"])
+        return list(cast(Obj, answer)["items"])
 
     def patch(self, kind: str, name: str, change: Mapping[str, Any]) -> None:
         """Merge a change into an object, as `kubectl patch --type merge` does."""
