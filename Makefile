@@ -65,7 +65,7 @@ test-integration: venv ## The shell against a real kube-apiserver and etcd
 	$(PYTEST) tests/integration -q
 
 .PHONY: helm-lint
-helm-lint: venv ## Lint and render the chart, check its schema
+helm-lint: venv tools ## Lint and render the chart, check its schema
 	$(PYTEST) tests/chart -q
 
 .PHONY: test-e2e
@@ -80,6 +80,18 @@ demo: venv cluster images cluster-load ## The whole story on a real cluster
 .PHONY: bench-serve
 bench-serve: venv ## Our server against a plain FastAPI + joblib on the same cores
 	$(BIN)/python -m tests.perf.bench_serve --rounds 5 --at-least 10
+
+.PHONY: bench-operator
+bench-operator: venv ## Dataset to Job, memory and writes, on a real API server without a cluster
+	PYTHONPATH=operator:. $(BIN)/python -m tests.perf.bench_operator
+
+.PHONY: bench-rest
+bench-rest: venv ## Writes and memory of the operator in 5 min at rest; after `make demo`
+	$(BIN)/python -m tests.perf.at_rest
+
+.PHONY: bench-judge
+bench-judge: venv ## The judge's promises by simulation; ROLLOUTS=5000 for the full table
+	$(BIN)/python -m tests.perf.judge_simulation --rollouts $(or $(ROLLOUTS),200)
 
 .PHONY: test
 test: lint types verify test-unit helm-lint test-integration test-e2e ## Everything CI runs
