@@ -206,8 +206,8 @@ def _container(revision: RevisionStatus, predictor: Predictor, document: ServeIn
         "volumeMounts": children.base_mounts(),
         "readinessProbe": _probe("/readyz", period_s=2, failures=2),
         "livenessProbe": _probe("/healthz", period_s=10, failures=6),
-        # Loading may take long; liveness starts only after it: 2 s x 300 = 10 min, as PROGRESS_DEADLINE_S.
-        "startupProbe": _probe("/healthz", period_s=2, failures=300),
+        # Loading may take long; liveness starts only after it: 1 s x 600 = 10 min, as PROGRESS_DEADLINE_S.
+        "startupProbe": _probe("/healthz", period_s=1, failures=600),
     }
     needs_command = document.artifact.format not in (None, "onnx")
     return {**container, "command": _SERVE_COMMAND} if needs_command else container

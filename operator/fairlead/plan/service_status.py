@@ -64,18 +64,20 @@ def with_ready(status: InferenceServiceStatus, arms: Mapping[str, ArmFacts]) -> 
 
 
 def url_of(service: InferenceService, gateway: Obj | None) -> str:
-    """Return where requests go: the hostname on the Gateway's listener, or the Service in the cluster."""
+    """Return where requests go: hostname (or the Gateway's address) and listener, or the Service in the cluster."""
     traffic = service.spec.traffic
     if traffic.gateway is None:
         return f"http://{service.name}.{service.namespace}.svc"
-    if not traffic.hostname:
+    addresses = ((gateway or {}).get("status") or {}).get("addresses") or ()
+    host = traffic.hostname or next((str(entry.get("value", "")) for entry in addresses), "")
+    if not host:
         return ""
     listener = _listener(gateway, traffic.gateway.section_name)
     protocol = str(listener.get("protocol", "HTTP"))
     scheme = "http" if protocol == "HTTP" else "https"
     port = int(listener.get("port") or _PORTS.get(protocol, 80))
     suffix = "" if port == _PORTS[scheme.upper()] else f":{port}"
-    return f"{scheme}://{traffic.hostname}{suffix}{traffic.path.rstrip('/')}"
+    return f"{scheme}://{host}{suffix}{traffic.path.rstrip('/')}"
 
 
 def _listener(gateway: Obj | None, section: str | None) -> Mapping[str, Any]:
