@@ -22,6 +22,8 @@ WORK_MOUNT = "/work"
 TMP_SIZE, WORK_SIZE = "1Gi", "20Gi"
 DEFAULT_REQUESTS = {"cpu": "250m", "memory": "512Mi"}
 DEFAULT_LIMITS = {"cpu": "1", "memory": "2Gi"}
+CLEANUP_SCHEDULE = "23 3 * * *"  # once a day, away from full hours
+LATE_START_S = 300  # a Job of a CronJob that cannot start for this long is left out; the next one does its work
 
 Json = dict[str, Any]
 
@@ -313,4 +315,26 @@ def build_job(order: JobOrder) -> Json:
         "kind": names.JOB.kind,
         "metadata": object_meta(order.owner, order.name, order.role, labels, annotations),
         "spec": job_spec(order),
+    }
+
+
+def build_cron_job(order: JobOrder, schedule: str, *, suspend: bool) -> Json:
+    """Return a CronJob `<owner>-<role>` of the order: one at a time, in UTC, the last three Jobs stay."""
+    return {
+        "apiVersion": names.CRON_JOB.api_version,
+        "kind": names.CRON_JOB.kind,
+        "metadata": object_meta(order.owner, names.child_name(order.owner.name, order.role), order.role),
+        "spec": {
+            "schedule": schedule,
+            "timeZone": "Etc/UTC",
+            "suspend": suspend,
+            "concurrencyPolicy": "Forbid",
+            "startingDeadlineSeconds": LATE_START_S,
+            "successfulJobsHistoryLimit": 3,
+            "failedJobsHistoryLimit": 3,
+            "jobTemplate": {
+                "metadata": {"labels": child_labels(order.owner, order.role)},
+                "spec": job_spec(order),
+            },
+        },
     }

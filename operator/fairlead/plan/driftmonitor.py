@@ -34,7 +34,7 @@ from fairlead.contract import keys
 from fairlead.contract.base import duration_s
 from fairlead.contract.jobs import ArtifactRef, CleanupInput, MonitorInput, MonitorSummary
 
-from .children import Image, JobOrder, Json, child_labels, job_spec, object_meta, owner_of
+from .children import CLEANUP_SCHEDULE, Image, JobOrder, build_cron_job, owner_of
 from .driftfindings import findings
 from .jobs import Failed, Problem, Running, Succeeded, observe_job
 from .retraining import Retraining, plan_retraining
@@ -52,8 +52,6 @@ MONITORING = "Monitoring"
 RETRAINING = "Retraining"
 
 MONITOR_ROLE = "monitor"
-CLEANUP_SCHEDULE = "23 3 * * *"  # once a day, away from full hours
-LATE_START_S = 300  # a check that cannot start for this long is left out: the next one sees its rows too
 
 
 @dataclass(frozen=True)
@@ -236,28 +234,6 @@ def _cron_jobs(snapshot: DriftMonitorSnapshot, obstacle: tuple[Condition, ...] |
 def _apply(snapshot: DriftMonitorSnapshot, order: JobOrder, schedule: str, *, suspend: bool) -> Apply:
     body = build_cron_job(order, schedule, suspend=suspend)
     return Apply(body, observed=snapshot.cron_jobs.get(body["metadata"]["name"]))
-
-
-def build_cron_job(order: JobOrder, schedule: str, *, suspend: bool) -> Json:
-    """Return a CronJob `<owner>-<role>` of the order: one at a time, in UTC, the last three Jobs stay."""
-    return {
-        "apiVersion": names.CRON_JOB.api_version,
-        "kind": names.CRON_JOB.kind,
-        "metadata": object_meta(order.owner, names.child_name(order.owner.name, order.role), order.role),
-        "spec": {
-            "schedule": schedule,
-            "timeZone": "Etc/UTC",
-            "suspend": suspend,
-            "concurrencyPolicy": "Forbid",
-            "startingDeadlineSeconds": LATE_START_S,
-            "successfulJobsHistoryLimit": 3,
-            "failedJobsHistoryLimit": 3,
-            "jobTemplate": {
-                "metadata": {"labels": child_labels(order.owner, order.role)},
-                "spec": job_spec(order),
-            },
-        },
-    }
 
 
 def _cleanup_order(snapshot: DriftMonitorSnapshot) -> JobOrder:
