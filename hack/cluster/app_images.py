@@ -18,6 +18,7 @@ from hack.cluster.settings import REPO, Settings
 from hack.cluster.shell import Log, StepError, ask, run
 
 LABEL = "dev.fairlead.inputs"
+STAGE_LABEL = "dev.fairlead.stage"  # on our build stages: what they leave may go after a week
 BUILD_IMAGE = f"fairlead-build:{versions.DEBIAN}"
 LEFT_OUT = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 
@@ -137,6 +138,8 @@ def build(settings: Settings, image: AppImage, source: str, log: Log) -> None:
     if before not in {None, image_id(image.name)}:
         # Only the image that lost its name: a prune would take the builder's own cache as well.
         ask(["docker", "image", "rm", str(before)])
+    old_stages = ["--filter", f"label={STAGE_LABEL}", "--filter", "until=168h"]
+    ask(["docker", "image", "prune", "--force", *old_stages])
 
 
 def _lay_out(image: AppImage, context: Path) -> None:
