@@ -54,6 +54,7 @@ def advance(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatu
         return _idle(status, seen)
     if state == ROLLING_BACK:
         return _rolling_back(status, seen)
+    status = change(status, generation=seen.generation)  # an edit that is no other target goes on in this rollout
     ending = ending_now(status, seen, state)
     if ending is not None:
         return endings.give_up(status, seen.now, ending)
