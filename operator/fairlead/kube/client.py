@@ -88,7 +88,7 @@ class Client:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._api.close()  # type: ignore[no-untyped-call]
+        await self._api.close()
 
     # Reading
 
@@ -240,7 +240,7 @@ class Client:
         response = await self._api.call_api(
             request.method, url, header_params=headers, body=request.body, _request_timeout=timeout
         )
-        raw: bytes = await response.read()  # type: ignore[no-untyped-call]
+        raw: bytes = await response.read()
         return response.status, raw, str(response.headers.get("Retry-After", ""))
 
     @staticmethod

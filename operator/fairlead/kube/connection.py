@@ -67,9 +67,9 @@ async def connect(kubeconfig: str | None = None) -> Connection:
     configuration = Configuration()
     try:
         if kubeconfig is None and os.environ.get(SERVICE_HOST_ENV_NAME):
-            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            load_incluster_config(client_configuration=configuration)
         else:
-            await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
+            await kube_config.load_kube_config(
                 config_file=kubeconfig, client_configuration=configuration
             )
     except (ConfigException, OSError) as error:
