@@ -89,6 +89,10 @@ bench-operator: venv ## Dataset to Job, memory and writes, on a real API server 
 bench-rest: venv ## Writes and memory of the operator in 5 min at rest; after `make demo`
 	$(BIN)/python -m tests.perf.at_rest
 
+.PHONY: bench-plans
+bench-plans: venv ## How long planners take, by kind
+	PYTHONPATH=operator:images/runtime:. $(BIN)/python -m tests.perf.bench_plans
+
 .PHONY: bench-judge
 bench-judge: venv ## The judge's promises by simulation; ROLLOUTS=5000 for the full table
 	$(BIN)/python -m tests.perf.judge_simulation --rollouts $(or $(ROLLOUTS),200)

@@ -82,6 +82,7 @@ class InferenceServiceController(Controller[InferenceServiceSnapshot]):
         Watch(names.SERVICE, owner_key(KIND)),
         Watch(names.AUTOSCALER, owner_key(KIND)),
         Watch(names.DISRUPTION_BUDGET, owner_key(KIND)),
+        Watch(names.CRON_JOB, owner_key(KIND)),
         Watch(names.POD, owner_key(KIND)),
         Watch(names.HTTP_ROUTE, _services_of_route),
         Watch(names.GATEWAY, _services_of_gateway),
@@ -151,6 +152,7 @@ def _children(view: View, service: InferenceService, *, gateway_api: bool) -> Ch
         autoscalers=owned(names.AUTOSCALER),
         budgets=owned(names.DISRUPTION_BUDGET),
         routes=owned(names.HTTP_ROUTE) if gateway_api else {},
+        cron_jobs=owned(names.CRON_JOB),
     )
 
 

@@ -44,7 +44,7 @@ from fairlead.api.inferenceservice import InferenceService, InferenceServiceStat
 from fairlead.api.modelversion import ModelVersion
 
 from .analysis import Counters, Evidence, Finding, analyse
-from .children import owner_of
+from .children import Image, owner_of
 from .revision import ServingImages, describe_revision
 from .rollout import advance, change
 from .route import ROUTE_PENDING, RouteFacts, conflict, find_claimant, route_facts
@@ -166,7 +166,7 @@ def _as_plan(snapshot: InferenceServiceSnapshot, seen: Seen, status: InferenceSe
         shares=shares,
         route=said.route,
         gateway_api_present=snapshot.gateway_api_present,
-        pull_policy=snapshot.images.pull_policy,
+        jobs_image=Image(snapshot.images.jobs, snapshot.images.pull_policy),
     )
     body = {name: getattr(status, name) for name in type(status).model_fields if name != "conditions"}
     return Plan(

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from fairlead.api import names
 from fairlead.api.inferenceservice import InferenceService, InferenceServiceStatus, RevisionStatus
-from fairlead.contract.base import short
+from fairlead.contract import keys
+from fairlead.contract.base import duration_s, short
+from fairlead.contract.jobs import CleanupInput
 
-from .children import Owner
+from .children import CLEANUP_SCHEDULE, Image, JobOrder, Owner, build_cron_job
 from .revision import (
     LABEL_ARM,
     build_autoscaler,
@@ -27,6 +29,9 @@ from .sizes import Size
 from .traffic import Share
 from .types import Action, Apply, Create, Delete, Obj, Scale
 
+CLEANUP_ROLE = "cleanup"
+CLEANUP_TIMEOUT_S = 1800.0
+
 
 @dataclass(frozen=True)
 class Children:
@@ -37,6 +42,7 @@ class Children:
     autoscalers: Mapping[str, Obj]
     budgets: Mapping[str, Obj]
     routes: Mapping[str, Obj]
+    cron_jobs: Mapping[str, Obj]
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Wanted:
     shares: Sequence[Share]
     route: RouteFacts
     gateway_api_present: bool
-    pull_policy: str
+    jobs_image: Image
 
     @property
     def arms(self) -> dict[str, RevisionStatus]:
@@ -65,6 +71,7 @@ def plan_children(there: Children, wanted: Wanted) -> tuple[Action, ...]:
     return (
         *_routes(there, wanted),
         *_front(there, wanted),
+        *_retention(there, wanted),
         *(action for arm in wanted.arms.values() for action in _arm(there, wanted, arm)),
         *_leftovers(there, wanted),
     )
@@ -101,12 +108,31 @@ def _front(there: Children, wanted: Wanted) -> Iterator[Action]:
     yield Apply(build_budget(owner), there.budgets.get(owner.name))
 
 
+def _retention(there: Children, wanted: Wanted) -> Iterator[Action]:
+    """A daily Job removes captures older than capture.retention; it stays while captures may be left."""
+    service, owner = wanted.service, wanted.owner
+    name = names.child_name(owner.name, CLEANUP_ROLE)
+    if service.spec.capture.percent == 0 and name not in there.cron_jobs:
+        return
+    prefix = keys.captures(owner.namespace, owner.name, "", "", "").rstrip("/") + "/"
+    days = duration_s(service.spec.capture.retention) / 86400
+    order = JobOrder(
+        owner=owner,
+        role=CLEANUP_ROLE,
+        document=CleanupInput(prefix=prefix, older_than_days=days),
+        image=wanted.jobs_image,
+        overrides=service.spec.predictor.model_copy(update={"resources": None}),
+        timeout_s=CLEANUP_TIMEOUT_S,
+    )
+    yield Apply(build_cron_job(order, CLEANUP_SCHEDULE, suspend=False), there.cron_jobs.get(name))
+
+
 def _arm(there: Children, wanted: Wanted, arm: RevisionStatus) -> Iterator[Action]:
     deployment, size = there.deployments.get(arm.name), wanted.sizes.get(arm.name)
     if deployment is None:
         if size is not None and size.minimum > 0:
             yield Apply(_arm_service(wanted, arm), there.services.get(arm.name))
-            yield Create(build_deployment(wanted.owner, arm, size.minimum, wanted.pull_policy))
+            yield Create(build_deployment(wanted.owner, arm, size.minimum, wanted.jobs_image.pull_policy))
             yield from _autoscaler(there, wanted, arm, size)
         return
     yield Apply(_arm_service(wanted, arm), there.services.get(arm.name))

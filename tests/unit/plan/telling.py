@@ -22,7 +22,6 @@ from fairlead.plan.types import Key, Plan
 
 FOLDER = Path(__file__).parent / "stories"
 MAX_TURNS = 20  # plans until quiet; more is a loop without end
-PLANNING_BUDGET_S = 0.001
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 

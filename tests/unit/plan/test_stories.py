@@ -1,4 +1,4 @@
-"""Every story holds, is quick, and every reason of every planner is told by one."""
+"""Every story holds, and every reason of every planner is told by one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.plan.telling import PLANNING_BUDGET_S, Teller, read_story, story_paths
+from tests.unit.plan.telling import Teller, read_story, story_paths
 
 KINDS = {"dataset": "Dataset", "trainingrun": "TrainingRun", "modelversion": "ModelVersion"}
 KINDS |= {"inferenceservice": "InferenceService", "driftmonitor": "DriftMonitor"}
@@ -24,20 +24,6 @@ def _title(path: Path) -> str:
 @pytest.mark.parametrize("path", story_paths(), ids=_title)
 def test_story(path: Path) -> None:
     Teller(read_story(path), KINDS[path.parent.name]).tell()
-
-
-@pytest.mark.parametrize("path", story_paths(), ids=_title)
-def test_planning_is_quick(path: Path) -> None:
-    """The median plan of a story takes under 1 ms, at best of three tellings."""
-    medians = []
-    for _ in range(3):
-        teller = Teller(read_story(path), KINDS[path.parent.name])
-        teller.tell()
-        spans = sorted(teller.planning_s)
-        medians.append(spans[len(spans) // 2])
-        if medians[-1] < PLANNING_BUDGET_S:
-            return
-    pytest.fail(f"a plan took {min(medians) * 1000:.2f} ms")
 
 
 def reasons_of(module_name: str) -> dict[str, str]:
