@@ -10,9 +10,10 @@ from tests.e2e.team import Team, kubectl
 KINDS = "fairlead,jobs,cronjobs,pods,deployments,services,hpa,httproutes,pdb"
 
 
-def write_bundle(team: Team, folder: Path) -> None:
-    """Write objects.yaml, describe.txt, events.txt and a log per container into a folder."""
+def write_bundle(team: Team, folder: Path, failure: str = "") -> None:
+    """Write failure.txt, objects.yaml, describe.txt, events.txt and a log per container into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "failure.txt").write_text(failure.replace(team.secret_key, "***"))
     ns = team.namespace
     for name, words in {
         "objects.yaml": ("get", KINDS, "-n", ns, "-o", "yaml"),

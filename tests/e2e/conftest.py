@@ -30,10 +30,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     if report.when == "call":
-        item.stash[_FAILED] = report.failed
+        item.stash[_FAILURE] = report.longreprtext if report.failed else ""
 
 
-_FAILED = pytest.StashKey[bool]()
+_FAILURE = pytest.StashKey[str]()
 
 
 @pytest.fixture(scope="session")
@@ -56,9 +56,10 @@ def team(request: pytest.FixtureRequest, operator: None) -> Iterator[Team]:
     restarts = operator_restarts()
     yield team
     found = [breach for obj in team.all_objects() for breach in breaches(obj, secrets=[team.secret_key])]
-    if request.node.stash.get(_FAILED, False) or found or operator_restarts() != restarts:
+    failure = request.node.stash.get(_FAILURE, "")
+    if failure or found or operator_restarts() != restarts:
         folder = ARTIFACTS / team.namespace
-        write_bundle(team, folder)
+        write_bundle(team, folder, failure or "\n".join(found) or "the operator restarted")
         print(f"\nobjects, events and logs of this test lie in {folder}")
     team.delete()
     assert not found, "\n".join(found)

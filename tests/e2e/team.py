@@ -165,10 +165,11 @@ class Team:
             time.sleep(POLL_S)
 
     def until_ready(self, kind: str, name: str, timeout_s: float = 90) -> Obj:
-        """Return the object once Ready is True for its newest spec; fail as soon as it is Stalled."""
+        """Return the object once Ready is True for its newest spec; fail as soon as that is Stalled."""
 
         def holds(obj: Obj) -> bool:
-            assert not is_true(obj, "Stalled"), f"{kind} {name} stalled: {said(obj)}"
+            seen = (obj.get("status") or {}).get("observedGeneration") == obj["metadata"]["generation"]
+            assert not (seen and is_true(obj, "Stalled")), f"{kind} {name} stalled: {said(obj)}"
             return is_ready(obj)
 
         return self.until(kind, name, holds, timeout_s)

@@ -56,6 +56,7 @@ def test_json_lines_and_parquet(team: Team) -> None:
 
 def test_a_source_on_a_volume_and_one_behind_http(team: Team) -> None:
     team.apply(*_volume_with_rows(team))
+    team.kubectl("wait", "--for=condition=Ready", "pod/files", "--timeout=90s")
     volume = {"persistentVolumeClaim": {"name": "rows", "path": "rows.csv"}}
     http = {"http": {"url": f"http://files.{team.namespace}.svc:8000/rows.csv"}}
     team.apply(
@@ -115,14 +116,17 @@ def test_an_absent_source_and_wrong_credentials_name_the_remedy(team: Team) -> N
     assert "wrong-secret-key" not in message
 
 
-def test_a_missing_store_secret_is_named_and_its_coming_is_enough(team: Team) -> None:
+def test_a_missing_and_a_wrong_store_secret_are_named_and_a_right_one_is_enough(team: Team) -> None:
     uri = team.put("rows.csv", SMALL)
     kubectl("delete", "secret", "fairlead-store", "-n", team.namespace)
     team.apply(manifest("Dataset", "rows", spec(uri)))
     message = team.until_says("Dataset", "rows", "StoreSecretMissing")
     assert "fairlead-store" in message
+    team.apply(team.secret(secretKey="not-the-right-one"))
+    message = team.until_says("Dataset", "rows", "StoreDenied", 90)
+    assert "not-the-right-one" not in message
     team.apply(team.secret())
-    team.until_ready("Dataset", "rows", 120)
+    team.until_ready("Dataset", "rows", 180)
 
 
 def test_the_store_goes_down_in_the_middle_and_comes_back(team: Team) -> None:
@@ -161,6 +165,8 @@ def _volume_with_rows(team: Team) -> list[dict[str, object]]:
         "command": ["python", "-c", program],
         "env": [{"name": "ROWS", "value": SMALL.decode()}],
         "volumeMounts": [{"name": "rows", "mountPath": "/rows"}],
+        "readinessProbe": {"httpGet": {"path": "/rows.csv", "port": 8000}, "periodSeconds": 1},
+        "resources": {"requests": {"cpu": "10m"}},
         "securityContext": secure,
     }
     pod_spec = {

@@ -6,6 +6,7 @@ from tests.e2e import flights
 from tests.e2e.team import Team, eventually, kubectl, manifest, refused
 from tests.e2e.test_trainingrun import program, running
 
+SERVING = "deployments,replicasets,hpa,httproutes,services,pdb"
 WAITS = "import threading; threading.Event().wait()"
 
 
@@ -45,6 +46,10 @@ def test_deletion_of_what_is_ready(team: Team) -> None:
     hostname = f"{team.namespace}.example.com"
     service = manifest("InferenceService", "flights", flights.service_spec(hostname))
     team.apply(service)
+    eventually(lambda: team.children("pods", "flights"), "the first version has no pod")
+    team.remove("InferenceService", "flights")  # while its pod starts
+    team.until_gone(SERVING, "flights", 90)
+    team.apply(service)
     team.until_ready("InferenceService", "flights", 120)
     in_production = lambda o: o["status"]["stage"] == "Production"  # noqa: E731
     team.until("ModelVersion", "flights-v1", in_production)
@@ -54,7 +59,7 @@ def test_deletion_of_what_is_ready(team: Team) -> None:
     team.remove("Dataset", "flights")
     assert (team.get("ModelVersion", "flights-v1") or {})["status"]["stage"] == "Production"
     team.remove("InferenceService", "flights")
-    team.until_gone("deployments,hpa,httproutes,services,pdb,pods", "flights", 90)
+    team.until_gone(SERVING, "flights", 90)
     team.until("ModelVersion", "flights-v1", lambda o: o["status"]["stage"] == "Archived")
     team.apply(service)
     team.until_ready("InferenceService", "flights", 120)

@@ -92,7 +92,14 @@ def a_request_retrains(team: Team) -> None:
 def a_monitor_leaves_its_runs(team: Team) -> None:
     run = (team.get("DriftMonitor", "flights") or {})["status"]["retrainings"][0]["run"]
     reports = team.stored("reports/")
-    team.remove("DriftMonitor", "flights")
+    job = f"flights-monitor-{int(time.time()) // 60 + 2}"
+    team.kubectl("create", "job", job, "--from=cronjob/flights-monitor")
+    team.remove("DriftMonitor", "flights")  # while a check begins
     eventually(lambda: not team.children("cronjobs", "flights"), "the monitor's CronJobs are still there")
+    eventually(lambda: job not in names_of(team.children("jobs")), "a check of a monitor that is gone goes on")
     assert team.get("TrainingRun", run), "a retraining is a record: it outlives its monitor"
     assert team.stored("reports/") == reports
+
+
+def names_of(objects: list[Obj]) -> set[str]:
+    return {obj["metadata"]["name"] for obj in objects}

@@ -37,8 +37,9 @@ def test_from_an_answer_back_to_the_data(team: Team) -> None:
     lineage = version["status"]["lineage"]
     assert lineage["dataRevision"] == dataset["status"]["revision"]
     assert (lineage["repository"], lineage["commit"], lineage["seed"]) == (*code.values(), "4")
+    assert lineage["image"] == "fairlead-jobs:dev"
     assert lineage["imageDigest"].startswith("sha256:")
-    wrong = asking.by_gateway(hostname)([{"hour": "noon"}])
+    wrong = asking.by_gateway(hostname)([{**flights.features(1)[0], "hour": "noon"}])
     assert wrong.status == 400
     assert "hour" in wrong.text
     everything_at_a_glance(team)

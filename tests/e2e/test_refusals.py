@@ -23,8 +23,8 @@ def checks(**check: Any) -> tuple[str, Spec]:
     return dataset(checks=[{"name": "it", **check}])
 
 
-def run(**changes: Any) -> tuple[str, Spec]:
-    return "TrainingRun", flights.run_spec(**changes)
+def run(*estimator: str, **changes: Any) -> tuple[str, Spec]:
+    return "TrainingRun", flights.run_spec(*estimator, **changes)
 
 
 def gates(**gate: Any) -> tuple[str, Spec]:

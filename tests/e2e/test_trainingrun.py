@@ -49,7 +49,8 @@ def test_searches_keep_the_best_trial_within_their_budget(team: Team) -> None:
         assert status["dataset"]["revision"] == dataset["status"]["revision"]
         assert status["lineage"]["dataRevision"] == dataset["status"]["revision"]
         assert 0.5 < status["metrics"]["roc_auc"] <= 1
-        assert (team.get("ModelVersion", status["modelVersion"]) or {})["spec"]["source"]["trainingRun"]["name"] == name
+        version = team.until("ModelVersion", name, lambda obj: bool(obj["spec"]))
+        assert version["spec"]["source"] == {"trainingRun": {"name": name}}
         digest = status["artifact"]["digest"].removeprefix("sha256:")
         kept = {key.rsplit("/", 1)[-1] for key in team.stored(f"models/{team.namespace}/flights/{digest}/")}
         assert {"model.onnx", "signature.json", "lineage.json", "profile.json", "manifest.json"} <= kept
