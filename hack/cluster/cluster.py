@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hack.cluster import delta
 from hack.cluster.app_images import image_id
 from hack.cluster.settings import REPO, Settings
 from hack.cluster.shell import Log, StepError, ask, run
@@ -123,8 +124,8 @@ def delete(settings: Settings, log: Log) -> None:
     _made_note(settings).unlink(missing_ok=True)
 
 
-def _ctr(settings: Settings) -> list[str]:
-    return ["docker", "exec", "--interactive", settings.node, "ctr", "--namespace", "k8s.io", "images"]
+def _ctr(settings: Settings, noun: str = "images") -> list[str]:
+    return ["docker", "exec", "--interactive", settings.node, "ctr", "--namespace", "k8s.io", noun]
 
 
 def _list_images(settings: Settings) -> list[list[str]]:
@@ -150,24 +151,58 @@ def _reference(name: str) -> str:
 
 
 def load(settings: Settings, names: Sequence[str], log: Log) -> None:
-    """Streams images into the node's containerd in one go, so that shared layers go once."""
-    ids = {name: image_id(name) for name in names}  # before saving: a newer one is loaded next time
-    save = subprocess.Popen(["docker", "save", *names], stdout=subprocess.PIPE)
-    with log.path.open("ab") as out:
-        taken = subprocess.run(
-            [*_ctr(settings), "import", "--all-platforms", "-"],
-            stdin=save.stdout,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    if save.wait() != 0 or taken.returncode != 0:
-        raise StepError(f"the node did not take {', '.join(names)}")
+    """Puts images into the node's containerd: of those whose lower layers it has, only the rest."""
+    ids = {name: image_id(name) for name in names}  # before reading: a newer one is loaded next time
+    sizes = _layer_sizes(settings, names)
+    archive = delta.Archive()
+    whole: list[str] = []
+    for name in names:
+        image = delta.inspect(name)
+        if all(digest in sizes for digest in delta.below_code(image)):
+            delta.add_image(archive, _reference(name), image, sizes, delta.code_layer(name))
+        else:
+            whole.append(name)
+    if archive.manifests:
+        log.say("only code has changed: " + " ".join(name for name in names if name not in whole))
+        _import(settings, archive.tar(), log)
+    if whole:
+        log.say("whole images: " + " ".join(whole))
+        _import_whole(settings, whole, log)
     for name in names:  # last: an image without its label is loaded again
         run(log, [*_ctr(settings), "label", _reference(name), f"{LABEL}={ids[name]}"])
     unused = replaced({words[0]: words[2] for words in _list_images(settings)})
     if unused:
         run(log, [*_ctr(settings), "remove", *unused])
+
+
+def _layer_sizes(settings: Settings, names: Sequence[str]) -> dict[str, int]:
+    """Sizes by digest of the layers that these images have in the node, in whatever version."""
+    manifests = {words[0]: words[2] for words in _list_images(settings)}
+    sizes: dict[str, int] = {}
+    for name in names:
+        digest = manifests.get(_reference(name))
+        found = ask([*_ctr(settings, "content"), "get", digest]) if digest else None
+        for layer in json.loads(found or "{}").get("layers", []):
+            sizes[layer["digest"]] = layer["size"]
+    return sizes
+
+
+def _import(settings: Settings, archive: bytes, log: Log) -> None:
+    with log.path.open("ab") as out:
+        command = [*_ctr(settings), "import", "--all-platforms", "-"]
+        done = subprocess.run(command, input=archive, stdout=out, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        raise StepError("the node did not take the images' code")
+
+
+def _import_whole(settings: Settings, names: Sequence[str], log: Log) -> None:
+    """Streams whole images, all in one go, so that layers they share go once."""
+    save = subprocess.Popen(["docker", "save", *names], stdout=subprocess.PIPE)
+    with log.path.open("ab") as out:
+        command = [*_ctr(settings), "import", "--all-platforms", "-"]
+        done = subprocess.run(command, stdin=save.stdout, stdout=out, stderr=subprocess.STDOUT, check=False)
+    if save.wait() != 0 or done.returncode != 0:
+        raise StepError(f"the node did not take {', '.join(names)}")
 
 
 def replaced(there: Mapping[str, str]) -> list[str]:

@@ -65,12 +65,9 @@ def run(
         raise StepError(f"`{words[0]} ...` exited {done.returncode}")
 
 
-def ask(
-    command: Sequence[str | Path],
-    *,
-    env: Mapping[str, str] | None = None,
-    timeout_s: float = 60,
-) -> str | None:
+def ask_bytes(
+    command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, timeout_s: float = 60
+) -> bytes | None:
     """What a command prints, or None if it is not there, fails or takes too long."""
     try:
         done = subprocess.run(
@@ -84,4 +81,10 @@ def ask(
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
+    return done.stdout if done.returncode == 0 else None
+
+
+def ask(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, timeout_s: float = 60) -> str | None:
+    """The same as text, without the white space around it."""
+    found = ask_bytes(command, env=env, timeout_s=timeout_s)
+    return None if found is None else found.decode("utf-8", "replace").strip()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 from pathlib import Path
 
 import pytest
-from hack.cluster import addons, archive, cluster, golang, leftovers, node_image, runc_capped, settings, versions
+from hack.cluster import addons, archive, cluster, delta, golang, leftovers, node_image, runc_capped, settings, versions
 from hack.cluster.settings import Settings
 
 
@@ -109,6 +110,35 @@ def test_only_images_without_any_name_left_are_replaced() -> None:
         "sha256:id-of-pause": "sha256:pause",
     }
     assert cluster.replaced(there) == ["sha256:id-of-old", "import-2026@sha256:old"]
+
+
+def test_a_delta_holds_the_code_and_names_the_layers_below() -> None:
+    layer, container = b"code", delta.Archive()
+    image = {
+        "RootFS": {"Layers": ["sha256:base", "sha256:packages", "sha256:old-code"]},
+        "Config": {"Env": ["A=1"], "Entrypoint": ["python"], "Cmd": None, "User": "65532:65532"},
+    }
+    delta.add_image(container, "docker.io/library/x:dev", image, {"sha256:base": 3, "sha256:packages": 5}, layer)
+    with tarfile.open(fileobj=io.BytesIO(container.tar())) as tar:
+        blobs = {name: file.read() for name in tar.getnames() if (file := tar.extractfile(name))}
+    (entry,) = json.loads(blobs["index.json"])["manifests"]
+    manifest = json.loads(blobs[entry["digest"].replace("sha256:", "blobs/sha256/")])
+    config = json.loads(blobs[manifest["config"]["digest"].replace("sha256:", "blobs/sha256/")])
+    assert entry["annotations"] == {"io.containerd.image.name": "docker.io/library/x:dev"}
+    assert [layer["size"] for layer in manifest["layers"]] == [3, 5, 4]
+    assert config["rootfs"]["diff_ids"][:2] == ["sha256:base", "sha256:packages"]
+    assert config["config"] == {"Env": ["A=1"], "Entrypoint": ["python"], "User": "65532:65532"}
+    assert blobs[manifest["layers"][2]["digest"].replace("sha256:", "blobs/sha256/")] == layer
+
+
+def test_code_is_moved_below_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "fairlead").mkdir()
+    (tmp_path / "fairlead" / "a.py").write_text("1")
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        tar.add(tmp_path / "fairlead", "fairlead")
+    with tarfile.open(fileobj=io.BytesIO(delta.moved(out.getvalue(), "opt"))) as tar:
+        assert tar.getnames() == ["opt/fairlead", "opt/fairlead/a.py"]
 
 
 def test_a_mount_of_a_running_container_is_no_leftover() -> None:
