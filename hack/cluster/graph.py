@@ -267,6 +267,6 @@ def hints(settings: Settings) -> str:
         keys = f"{addons.S3_ACCESS_KEY} / {addons.S3_SECRET_KEY}"
         lines.append("gateway: http://127.0.0.1:30080 (Gateway `public` in namespace `gateways`, class `envoy`)")
         lines.append(f"S3: http://127.0.0.1:30900, bucket `{addons.BUCKET}`, keys {keys}")
-    if str(settings.bin) not in os.environ.get("PATH", "").split(os.pathsep)[1:]:
+    if settings.bin.exists() and str(settings.bin) not in os.environ.get("PATH", "").split(os.pathsep)[1:]:
         lines.append(f"kind, kubectl and helm: export PATH={settings.bin}:$PATH")
     return "\n".join(lines) + "\n"
