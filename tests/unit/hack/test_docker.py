@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from hack.cluster import docker
 from hack.cluster.settings import Settings
 
