@@ -71,7 +71,7 @@ helm-lint: venv tools ## Lint and render the chart, check its schema
 .PHONY: test-e2e
 test-e2e: venv cluster images cluster-load ## The demo's story, each kind and each bad input on kind
 	$(PYTEST) tests/e2e/test_demo.py -q -s
-	$(PYTEST) tests/e2e -q -n 3 --ignore tests/e2e/test_demo.py
+	$(PYTEST) tests/e2e -q -n 3 --maxschedchunk 1 --ignore tests/e2e/test_demo.py
 
 .PHONY: demo
 demo: venv cluster images cluster-load ## The whole story on a real cluster

@@ -8,7 +8,7 @@ import json
 from pyarrow import csv
 from pyarrow import parquet as pq
 from tests.e2e import flights
-from tests.e2e.team import Team, condition, kubectl, manifest
+from tests.e2e.team import Team, condition, is_ready, kubectl, manifest
 
 SMALL = b"id,amount,channel,late\n" + b"".join(
     f"{n},{n * 1.5},{'web' if n % 3 else 'pos'},{n % 2}\n".encode() for n in range(400)
@@ -88,7 +88,7 @@ def test_upstream_goes_wrong_and_the_last_valid_revision_stays(team: Team) -> No
         assert condition(dataset, "Validated")["status"] == "False"
     team.put("rows.csv", SMALL)
     _refresh(team, 99)
-    assert team.until_ready("Dataset", "rows")["status"]["revision"] == first
+    assert team.until("Dataset", "rows", is_ready)["status"]["revision"] == first
 
 
 def test_a_truncated_file_and_an_absent_target_column(team: Team) -> None:

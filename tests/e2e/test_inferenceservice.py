@@ -23,7 +23,11 @@ LENIENT = {  # two good versions: little evidence is enough, and a busy machine 
 
 def test_canary_by_whole_pods_without_a_gateway(team: Team) -> None:
     flights.given_dataset(team)
-    team.apply(*(manifest("TrainingRun", name, flights.run_spec(seed=1)) for name in ("flights-v1", "flights-v2")))
+    other = {"sklearn": flights.run_spec()["trainer"]["sklearn"] | {"parameters": {"C": 0.5}}}
+    team.apply(
+        manifest("TrainingRun", "flights-v1", flights.run_spec()),
+        manifest("TrainingRun", "flights-v2", flights.run_spec(trainer=other)),
+    )
     first = team.until_ready("ModelVersion", "flights-v1", 240)
     spec = flights.service_spec(model={"version": "flights-v1"}, rollout=LENIENT)
     team.apply(manifest("InferenceService", "flights", spec))
