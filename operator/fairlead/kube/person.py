@@ -33,9 +33,7 @@ async def connect_person(kubeconfig: str | None = None, context: str | None = No
         return await connect(), _pod_namespace()
     configuration = Configuration()
     try:
-        await kube_config.load_kube_config(
-            config_file=kubeconfig, context=context, client_configuration=configuration
-        )
+        await kube_config.load_kube_config(config_file=kubeconfig, context=context, client_configuration=configuration)
         contexts, current = kube_config.list_kube_config_contexts(kubeconfig)
     except (ConfigException, OSError, yaml.YAMLError) as error:
         raise NoConnectionError(f"no cluster to talk to: {error}; check KUBECONFIG and --context") from error
