@@ -69,9 +69,7 @@ async def connect(kubeconfig: str | None = None) -> Connection:
         if kubeconfig is None and os.environ.get(SERVICE_HOST_ENV_NAME):
             load_incluster_config(client_configuration=configuration)
         else:
-            await kube_config.load_kube_config(
-                config_file=kubeconfig, client_configuration=configuration
-            )
+            await kube_config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)
     except (ConfigException, OSError) as error:
         raise NoConnectionError(
             f"no API server to talk to: {error}; run in a pod with a service account, or set KUBECONFIG"

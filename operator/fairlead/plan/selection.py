@@ -130,7 +130,7 @@ def read_override(service: InferenceService) -> Override | None:
     if not text:
         return None
     digest, _, rest = text.partition(" by ")
-    who, _, why = rest.partition(":")
+    who, _, why = rest.partition(": ")
     return Override(text, digest.strip(), who.strip(), why.strip())
 
 
