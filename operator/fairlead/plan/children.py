@@ -60,7 +60,7 @@ class JobOrder:
     """
 
     owner: Owner
-    role: str  # at most 8 characters: snapshot, train, collect, evaluate, monitor, cleanup
+    role: str  # at most 8 characters: snapshot, train, collect, evaluate, monitor, cleanup, captures
     document: Model
     image: Image
     overrides: meta.PodOverrides

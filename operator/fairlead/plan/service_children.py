@@ -29,7 +29,7 @@ from .sizes import Size
 from .traffic import Share
 from .types import Action, Apply, Create, Delete, Obj, Scale
 
-CLEANUP_ROLE = "cleanup"
+CLEANUP_ROLE = "captures"  # not "cleanup": a DriftMonitor of the same name has that CronJob
 CLEANUP_TIMEOUT_S = 1800.0
 
 
