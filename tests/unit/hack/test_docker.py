@@ -22,6 +22,8 @@ def config(tmp_path: Path) -> Settings:
 def process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
     """A process that sleeps under the name that the test asks for."""
     with subprocess.Popen([request.param, "60"], executable=shutil.which("sleep")) as running:
+        while request.param.encode() not in Path(f"/proc/{running.pid}/cmdline").read_bytes():
+            assert running.poll() is None  # its name shows a moment after it was started
         yield running
         running.kill()
 
