@@ -78,14 +78,14 @@ class Narrator:
     def table(self) -> None:
         """Print the steps with their times and evidence."""
         self._print(f"\n{self._style(_BOLD)}What happened{self._style(_PLAIN)}")
-        self._print(f"  {'step':34} {'at':>6} {'took':>6}  {'outcome':12} evidence")
+        self._print(f"  {'step':36} {'at':>6} {'took':>6}  {'outcome':12} evidence")
         for number, step in enumerate(self.steps, 1):
-            first, *more = textwrap.wrap(step.evidence, WIDTH - 66) or [""]
+            first, *more = textwrap.wrap(step.evidence, WIDTH - 68) or [""]
             clock = f"{int(step.began_s) // 60}:{int(step.began_s) % 60:02d}"
             took = f"{step.ended_s - step.began_s:.0f} s"
-            self._print(f"  {f'{number}. {step.title}'[:34]:34} {clock:>6} {took:>6}  {step.outcome:12} {first}")
+            self._print(f"  {f'{number}. {step.title}'[:36]:36} {clock:>6} {took:>6}  {step.outcome:12} {first}")
             for line in more:
-                self._print(f"  {'':62} {line}")
+                self._print(f"  {'':64} {line}")
 
     def _print(self, text: str) -> None:
         print(text, flush=True)

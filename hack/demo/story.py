@@ -156,7 +156,7 @@ def season_shift(stage: Stage) -> str:
 def retrained_version(stage: Stage, name: str) -> None:
     """Step: the retrained version goes through gates and canary like any other."""
     why = "The retrained version gets no favour: the same gates, the same canary."
-    step = stage.narrator.step("The retrained version is promoted", why)
+    step = stage.narrator.step("The retrained one is promoted", why)
     stage.until("TrainingRun", name, _succeeded, 180, is_stalled)
     stage.until("ModelVersion", name, lambda obj: obj["status"]["stage"] in ("Approved", "Production"), 120, is_stalled)
     service = stage.until("InferenceService", SERVICE, _serves(name), 300, _gave_up_on(name))
@@ -195,8 +195,13 @@ def _approve(stage: Stage, name: str, reason: str) -> None:
 
 def _gates(stage: Stage, name: str) -> str:
     results = ((stage.cluster.get("ModelVersion", name) or {}).get("status") or {}).get("gates") or ()
-    words = [f"{gate['name']} {gate.get('value', 0):.3g} (limit {gate.get('limit', 0):.3g})" for gate in results]
+    words = [f"{gate['name']} {_number(gate, 'value')} (limit {_number(gate, 'limit')})" for gate in results]
     return f"gates passed: {', '.join(words)}" if words else "no gates"
+
+
+def _number(gate: Obj, name: str) -> str:
+    value = float(gate.get(name, 0))
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _new_runs(monitor: Obj) -> list[str]:
