@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairlead.api import meta, names
+from fairlead.api.modelversion import VersionArtifact
 from fairlead.contract import env
 from fairlead.contract.base import Model, canonical_json, digest_of, quantity, short
+from fairlead.contract.jobs import ArtifactRef
 
 MAIN = "main"  # the container whose exit code and termination message count
 UID = 65532  # "nonroot" of distroless images, and of ours
@@ -316,6 +318,19 @@ def build_job(order: JobOrder) -> Json:
         "metadata": object_meta(order.owner, order.name, order.role, labels, annotations),
         "spec": job_spec(order),
     }
+
+
+def artifact_ref(namespace: str, model: str, version: str, artifact: VersionArtifact) -> ArtifactRef:
+    """Return a ModelVersion's bytes as Jobs and servers are told of them."""
+    return ArtifactRef(
+        namespace=namespace,
+        model=model,
+        version=version,
+        digest=artifact.digest,
+        uri=artifact.uri,
+        format=artifact.format or None,
+        trust_pickle=artifact.trust_pickle,
+    )
 
 
 def build_cron_job(order: JobOrder, schedule: str, *, suspend: bool) -> Json:

@@ -32,9 +32,9 @@ from fairlead.api.modelversion import ModelVersion
 from fairlead.api.trainingrun import TrainingRun
 from fairlead.contract import keys
 from fairlead.contract.base import duration_s
-from fairlead.contract.jobs import ArtifactRef, CleanupInput, MonitorInput, MonitorSummary
+from fairlead.contract.jobs import CleanupInput, MonitorInput, MonitorSummary
 
-from .children import CLEANUP_SCHEDULE, Image, JobOrder, build_cron_job, owner_of
+from .children import CLEANUP_SCHEDULE, Image, JobOrder, artifact_ref, build_cron_job, owner_of
 from .driftfindings import findings
 from .jobs import Failed, Problem, Running, Succeeded, observe_job
 from .retraining import Retraining, plan_retraining
@@ -268,15 +268,7 @@ def _monitor_order(snapshot: DriftMonitorSnapshot) -> JobOrder | None:
         namespace=monitor.namespace,
         name=monitor.name,
         inference_service=service.name,
-        artifact=ArtifactRef(
-            namespace=monitor.namespace,
-            model=version.spec.model,
-            version=version.name,
-            digest=artifact.digest,
-            uri=artifact.uri,
-            format=artifact.format or None,
-            trust_pickle=artifact.trust_pickle,
-        ),
+        artifact=artifact_ref(monitor.namespace, version.spec.model, version.name, artifact),
         window_s=duration_s(spec.window),
         not_before=service.status.promoted_at or None,
         min_rows=spec.min_rows,

@@ -51,7 +51,7 @@ from fairlead.contract.base import digest_of
 from fairlead.contract.jobs import ArtifactRef, EvaluateInput, EvaluateSummary
 
 from .attempts import Lost, Pursuit, Seen, Step, Tries, pursue, restart, retired, seen_job, start, stuck_in
-from .children import Image, JobOrder, owner_of
+from .children import Image, JobOrder, artifact_ref, owner_of
 from .gates import Champion, Impasse, ServiceFacts, describe, find_champion, summary, weigh
 from .jobs import PROGRAM_FAILED, Failed
 from .sources import Waiting, find_artifact, find_dataset
@@ -170,11 +170,11 @@ def _order(snapshot: ModelVersionSnapshot, known: Mapping[str, Any], champion: C
     document = EvaluateInput(
         namespace=version.namespace,
         name=version.name,
-        artifact=artifact_ref(version.namespace, Champion(version.name, spec.model, known["artifact"])),
+        artifact=artifact_ref(version.namespace, spec.model, version.name, known["artifact"]),
         dataset=known["dataset"],
         split=spec.evaluation.split if spec.evaluation else "Test",
         gates=spec.gates or [],
-        champion=artifact_ref(version.namespace, champion) if champion else None,
+        champion=_reference(version.namespace, champion) if champion else None,
     )
     return JobOrder(
         owner=owner_of(names.MODEL_VERSION, version),
@@ -187,18 +187,8 @@ def _order(snapshot: ModelVersionSnapshot, known: Mapping[str, Any], champion: C
     )
 
 
-def artifact_ref(namespace: str, version: Champion) -> ArtifactRef:
-    """Return a version's bytes as Jobs and servers are told of them."""
-    artifact = version.artifact
-    return ArtifactRef(
-        namespace=namespace,
-        model=version.model,
-        version=version.version,
-        digest=artifact.digest,
-        uri=artifact.uri,
-        format=artifact.format or None,
-        trust_pickle=artifact.trust_pickle,
-    )
+def _reference(namespace: str, champion: Champion) -> ArtifactRef:
+    return artifact_ref(namespace, champion.model, champion.version, champion.artifact)
 
 
 def _evaluate(snapshot: ModelVersionSnapshot, order: JobOrder, champion: Champion | None, now: datetime) -> Outcome:

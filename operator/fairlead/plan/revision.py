@@ -15,10 +15,10 @@ from fairlead.api.inferenceservice import InferenceService, Predictor, RevisionS
 from fairlead.api.modelversion import ModelVersion
 from fairlead.contract import env
 from fairlead.contract.base import digest_of, short
-from fairlead.contract.jobs import ArtifactRef, Capture, ServeInput
+from fairlead.contract.jobs import Capture, ServeInput
 
 from . import children
-from .children import Json, Owner
+from .children import Json, Owner, artifact_ref
 
 ROLE = "server"
 LABEL_ARM = "app.kubernetes.io/instance"  # one value per Deployment: a revision may have two (stable, baseline)
@@ -95,15 +95,7 @@ def _serve_input(
 ) -> ServeInput:
     artifact = version.status.artifact
     assert artifact is not None
-    reference = ArtifactRef(
-        namespace=version.namespace,
-        model=version.spec.model,
-        version=version.name,
-        digest=artifact.digest,
-        uri=artifact.uri,
-        format=artifact.format or None,
-        trust_pickle=artifact.trust_pickle,
-    )
+    reference = artifact_ref(version.namespace, version.spec.model, version.name, artifact)
     latency = service.spec.rollout.judge.latency
     return ServeInput(
         namespace=service.namespace,

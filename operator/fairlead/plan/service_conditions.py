@@ -164,8 +164,17 @@ def _with_stable(view: View, stable: RevisionStatus) -> Conditions:
     checks = (_unready, _unrouted, _lacking, _refused, _undecided, _unapproved)
     found = (check(view) for check in checks)
     count = view.arm(stable).ready
-    serving = ready(SERVING, f"{_version(stable)} answers requests with {count} ready pod{'s' if count > 1 else ''}.")
+    pods = f"{count} ready pod{'s' if count > 1 else ''}"
+    serving = ready(SERVING, f"{_version(stable)} answers requests with {pods}.{_twin(view, stable)}")
     return next((said for said in found if said is not None), serving)
+
+
+def _twin(view: View, stable: RevisionStatus) -> str:
+    """Say so when the version that is asked for has the same bytes as the one that serves: they are one revision."""
+    asked = view.selection.version
+    if asked is None or asked.name == stable.version:
+        return ""
+    return f" {asked.name} has the same bytes and the same predictor, so there is nothing to roll out."
 
 
 def _unready(view: View) -> Conditions | None:
