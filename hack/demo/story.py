@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from .cluster import ROOT, Cluster, Obj, StoryBrokenError, condition, is_ready, is_stalled, ready_of, run
 from .feedback import Feedback
 from .lake import Lake
 from .narrator import Narrator
-from .traffic import Flight, Traffic
+from .traffic import Traffic
 
 EXAMPLE = ROOT / "examples" / "flights"
-SERVICE, MODEL = "flights", "flights"
+SERVICE = "flights"
 V1, V2, V3 = "flights-v1", "flights-v2", "flights-v3"
 
 
@@ -100,8 +99,7 @@ def better_version(stage: Stage) -> None:
     stage.apply("05-*.yaml")  # version 3 trains meanwhile; it will wait for approval
     stage.until("InferenceService", SERVICE, _in_rollout_of(V2), 60)
     service = stage.until("InferenceService", SERVICE, _serves(V2), 240, is_stalled)
-    last = (service["status"].get("history") or [{}])[0]
-    stage.narrator.done(step, "promoted", f"{_gates(stage, V2)}; {last.get('message') or ready_of(service)['message']}")
+    stage.narrator.done(step, "promoted", _promotion(stage, V2, service))
 
 
 def bad_version(stage: Stage) -> None:
@@ -160,10 +158,7 @@ def retrained_version(stage: Stage, name: str) -> None:
     stage.until("TrainingRun", name, _succeeded, 180, is_stalled)
     stage.until("ModelVersion", name, lambda obj: obj["status"]["stage"] in ("Approved", "Production"), 120, is_stalled)
     service = stage.until("InferenceService", SERVICE, _serves(name), 300, _gave_up_on(name))
-    last = (service["status"].get("history") or [{}])[0]
-    stage.narrator.done(
-        step, "promoted", f"{_gates(stage, name)}; {last.get('message') or ready_of(service)['message']}"
-    )
+    stage.narrator.done(step, "promoted", _promotion(stage, name, service))
 
 
 def nobody_noticed(stage: Stage) -> None:
@@ -191,6 +186,12 @@ def _approve(stage: Stage, name: str, reason: str) -> None:
     stage.narrator.say(f"$ kubectl patch modelversions.fairlead.dev {name}   # approved by {who}: {reason}")
     decision: dict[str, Any] = {"decision": "Approved", "by": who, "reason": reason, "evaluationDigest": digest}
     stage.cluster.patch("ModelVersion", name, {"spec": {"approval": decision}})
+
+
+def _promotion(stage: Stage, name: str, service: Obj) -> str:
+    """Return the evidence of a promotion: the version's gates, and what the service says of its newest rollout."""
+    newest = (service["status"].get("history") or [{}])[0]
+    return f"{_gates(stage, name)}; {newest.get('message') or ready_of(service)['message']}"
 
 
 def _gates(stage: Stage, name: str) -> str:
@@ -242,11 +243,3 @@ def _rejected(version: str) -> Callable[[Obj], bool]:
 def _gave_up_on(version: str) -> Callable[[Obj], bool]:
     rejected = _rejected(version)
     return lambda service: rejected(service) or ready_of(service)["reason"] == "Inconclusive"
-
-
-def example_paths() -> list[Path]:
-    """Return the manifests of the example in order."""
-    return sorted(EXAMPLE.glob("*.yaml"))
-
-
-__all__ = ["Flight", "Stage", "example_paths"]

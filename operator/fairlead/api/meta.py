@@ -13,7 +13,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import Field
 
 from fairlead.contract.base import Model, Name
-from fairlead.contract.schema import LIST_SET, list_map
+from fairlead.contract.schema import list_map
 
 from .conditions import parse_time
 
@@ -138,6 +138,3 @@ class Resource(Generic[S, T]):
 def read(raw: Mapping[str, Any], spec: type[S], status: type[T]) -> Resource[S, T]:
     """Read an object that the API server validated; raise pydantic.ValidationError on anything else."""
     return Resource(raw, spec.model_validate(raw.get("spec") or {}), status.model_validate(raw.get("status") or {}))
-
-
-__all__ = ["LIST_SET", "JobAttempt", "KindStatus", "PodOverrides", "Resource", "Resources", "StatusCondition", "read"]
