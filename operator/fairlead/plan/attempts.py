@@ -17,9 +17,10 @@ from fairlead.api.conditions import READY, RECONCILING, find_condition, format_t
 from fairlead.api.meta import JobAttempt
 from fairlead.contract.jobs import ErrorInfo, Summary
 
-from . import jobs
+from . import jobs, pending_pods
 from .children import JobOrder, Json, build_job
-from .jobs import PODS_WAIT, Absent, Counts, Failed, Problem, Running, Succeeded, finished_at, is_finished, observe_job
+from .jobs import PODS_WAIT, Absent, Counts, Failed, Running, Succeeded, finished_at, is_finished, observe_job
+from .pending_pods import Problem
 from .status import sentence
 from .types import Action, Create, Delete, Obj
 
@@ -32,10 +33,10 @@ _NONE = Counts()
 # What a Job may wait for without being at fault; a time-out behind one of these is tried again.
 WAITING_REASONS = frozenset(
     {
-        jobs.STORE_SECRET_MISSING,
-        jobs.SECRET_MISSING,
-        jobs.IMAGE_PULL_FAILED,
-        jobs.UNSCHEDULABLE,
+        pending_pods.STORE_SECRET_MISSING,
+        pending_pods.SECRET_MISSING,
+        pending_pods.IMAGE_PULL_FAILED,
+        pending_pods.UNSCHEDULABLE,
         jobs.VOLUME_NOT_READY,
         jobs.STORE_UNREACHABLE,
         jobs.STORE_DENIED,

@@ -36,7 +36,8 @@ from fairlead.contract.jobs import CleanupInput, MonitorInput, MonitorSummary
 
 from .children import CLEANUP_SCHEDULE, Image, JobOrder, artifact_ref, build_cron_job, owner_of
 from .driftfindings import findings
-from .jobs import Failed, Problem, Running, Succeeded, observe_job
+from .jobs import Failed, Running, Succeeded, observe_job
+from .pending_pods import Problem
 from .retraining import Retraining, plan_retraining
 from .schedule import BadSchedule, next_time
 from .status import new_status

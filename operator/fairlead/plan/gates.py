@@ -13,7 +13,7 @@ from fairlead.api.inferenceservice import Rejection
 from fairlead.api.modelversion import VersionArtifact
 from fairlead.contract.gates import Gate, GateOutcome, GateResult, OnInconclusive
 
-from .jobs import Problem
+from .pending_pods import Problem
 from .status import sentence
 
 AMBIGUOUS_CHAMPION = "AmbiguousChampion"

@@ -18,13 +18,10 @@ from fairlead.contract import env
 from fairlead.contract.jobs import ErrorInfo, Summary
 
 from .children import MAIN
+from .pending_pods import UNSCHEDULABLE, Problem, pending_problem, scheduler_refusal, waiting_states
 from .types import Obj
 
-# Reasons of a Job in trouble. While it runs it recovers by itself once the cause is gone:
-STORE_SECRET_MISSING = "StoreSecretMissing"
-SECRET_MISSING = "SecretMissing"
-IMAGE_PULL_FAILED = "ImagePullFailed"
-UNSCHEDULABLE = "Unschedulable"
+# Reasons of a Job in trouble, beside those of `pending_pods.py`. While it runs it recovers once the cause is gone:
 VOLUME_NOT_READY = "VolumeNotReady"
 STORE_UNREACHABLE = "StoreUnreachable"
 STORE_DENIED = "StoreDenied"
@@ -38,16 +35,7 @@ RESULT_LOST = "ResultLost"
 VOLUME_WAIT = timedelta(seconds=20)  # mounting takes a second or two; beyond this a volume is probably missing
 PODS_WAIT = timedelta(seconds=5)  # how long the pods of an ended Job may come later than the Job itself
 TAIL_LINES, TAIL_WIDTH = 20, 512
-_PULL_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 _SUMMARY: TypeAdapter[Summary] = TypeAdapter(Summary)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What stands in a Job's way, for people."""
-
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -174,7 +162,7 @@ class Pod:
         self.phase = status.get("phase", "Pending")
         self.born = (str(obj["metadata"].get("creationTimestamp", "")), self.name)
         containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-        self.waiting = [c["state"]["waiting"] for c in containers if (c.get("state") or {}).get("waiting")]
+        self.waiting = list(waiting_states(obj))
         ended = [(str(c.get("name")), c["state"]["terminated"]) for c in containers if _terminated(c)]
         failed = [(name, state) for name, state in ended if state.get("exitCode") != 0]
         self.container, self.ended = (failed or [("", {})])[0]
@@ -214,10 +202,12 @@ class Pod:
     @property
     def unschedulable(self) -> str | None:
         """The scheduler's message while no node takes the pod."""
-        for condition in (self._obj.get("status") or {}).get("conditions") or ():
-            if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
-                return str(condition.get("message", "")) if condition.get("status") == "False" else None
-        return None
+        return scheduler_refusal(self._obj)
+
+    @property
+    def pending_problem(self) -> Problem | None:
+        """What keeps its containers from starting."""
+        return pending_problem(self._obj)
 
     @property
     def evicted(self) -> str:
@@ -285,34 +275,12 @@ def _problem(job: Obj, pods: Sequence[Pod], now: datetime) -> Problem | None:
 
 
 def _pending_problem(pod: Pod, now: datetime) -> Problem | None:
-    if pod.unschedulable is not None:
-        return Problem(UNSCHEDULABLE, f"No node takes pod {pod.name}: {pod.unschedulable}")
-    for state in pod.waiting:
-        reason, message = state.get("reason", ""), state.get("message") or ""
-        if reason == "CreateContainerConfigError":
-            return _missing_secret(message)
-        if reason in _PULL_REASONS:
-            return Problem(IMAGE_PULL_FAILED, f"The image cannot be pulled: {message or reason}")
-    if pod.volumes() and pod.mounting_since(now) > VOLUME_WAIT:
+    if pod.pending_problem is None and pod.volumes() and pod.mounting_since(now) > VOLUME_WAIT:
         return Problem(
             VOLUME_NOT_READY,
             f"Pod {pod.name} waits for its volumes: check that {pod.volumes()} exists and can be used.",
         )
-    return None
-
-
-def _missing_secret(message: str) -> Problem:
-    if env.STORE_SECRET not in message:
-        return Problem(
-            SECRET_MISSING, f"The pod cannot start: {message}. Create what is missing; nothing else is needed."
-        )
-    required = [key for key, needed in env.STORE_ENV.values() if needed]
-    optional = [key for key, needed in env.STORE_ENV.values() if not needed]
-    return Problem(
-        STORE_SECRET_MISSING,
-        f"{message[:300]}. Create the Secret {env.STORE_SECRET} in this namespace with the keys {', '.join(required)} "
-        f"(optional: {', '.join(optional)}); the work starts by itself then.",
-    )
+    return pod.pending_problem
 
 
 def _ended_problem(pod: Pod) -> Problem | None:

@@ -16,14 +16,8 @@ from fairlead.contract import env
 from fairlead.contract.jobs import ErrorInfo
 
 from .children import MAIN
-from .jobs import (
-    IMAGE_PULL_FAILED,
-    OUT_OF_MEMORY,
-    STORE_SECRET_MISSING,
-    STORE_UNREACHABLE,
-    UNSCHEDULABLE,
-    parse_summary,
-)
+from .jobs import OUT_OF_MEMORY, STORE_UNREACHABLE, parse_summary
+from .pending_pods import Problem, pending_problem
 from .revision import LABEL_ARM
 from .types import Obj
 
@@ -32,8 +26,6 @@ CANARY_UNAVAILABLE = "CanaryUnavailable"
 CANARY_NOT_READY = "CanaryNotReady"
 
 CRASHES = 2  # container restarts that make a crash; one may be bad luck
-_PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
-_CONFIG = "CreateContainerConfigError"
 # What a server says when it ends with exit code 10. The model itself, whatever serves it:
 _OF_BYTES = ("DigestMismatch", "SignatureMismatch", "SignatureInvalid", "ModelUnreadable")
 # Something around it, that a person puts right; everything else is the revision's:
@@ -50,22 +42,14 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Hindrance:
-    """What keeps pods from becoming ready, though nothing says that the revision is at fault."""
-
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
 class ArmFacts:
-    """One arm as its Deployment and pods say it."""
+    """One arm as its Deployment and pods say it; a hindrance says nothing against the revision."""
 
     exists: bool = False
     replicas: int = 0  # asked for
     ready: int = 0
     fault: Fault | None = None
-    hindrance: Hindrance | None = None
+    hindrance: Problem | None = None
 
 
 def pods_of(pods: Sequence[Obj], revision: RevisionStatus) -> list[Obj]:
@@ -178,30 +162,15 @@ def _unavailable(pods: Sequence[Obj], ready: int, served_since: datetime | None)
     return Fault(CANARY_UNAVAILABLE, f"None of its pods is ready any more (pod {lost[0]['metadata']['name']} was).")
 
 
-def _hindrance(pod: Obj) -> Hindrance | None:
-    name = pod["metadata"]["name"]
-    for condition in (pod.get("status") or {}).get("conditions") or ():
-        if condition.get("reason") == "Unschedulable" and condition.get("status") == "False":
-            return Hindrance(UNSCHEDULABLE, f"No node takes pod {name}: {condition.get('message', '')}")
-    waiting = (_main(pod).get("state") or {}).get("waiting") or {}
-    reason, message = str(waiting.get("reason", "")), str(waiting.get("message") or "")
-    if reason in _PULL:
-        return Hindrance(IMAGE_PULL_FAILED, f"The image cannot be pulled: {message or reason}")
-    if reason == _CONFIG:
-        return Hindrance(STORE_SECRET_MISSING, _missing_secret(message))
+def _hindrance(pod: Obj) -> Problem | None:
+    pending = pending_problem(pod)
+    if pending is not None:
+        return pending
     ended = _ended(pod)
-    if _is_blameless(ended):
-        info = _info(ended)
-        return Hindrance(info.reason, info.message) if info else Hindrance(STORE_UNREACHABLE, _UNREACHABLE)
-    return None
+    if not _is_blameless(ended):
+        return None
+    info = _info(ended)
+    return Problem(info.reason, info.message) if info else Problem(STORE_UNREACHABLE, _UNREACHABLE)
 
 
 _UNREACHABLE = "The object store cannot be reached; the server tries again by itself."
-
-
-def _missing_secret(message: str) -> str:
-    required = ", ".join(key for key, needed in env.STORE_ENV.values() if needed)
-    return (
-        f"The pods cannot start: {message[:300]}. The Secret {env.STORE_SECRET} in this namespace "
-        f"needs the keys {required}; they start by themselves then."
-    )

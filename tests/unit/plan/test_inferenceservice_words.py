@@ -19,6 +19,7 @@ MODULES = (
     "selection",
     "service_conditions",
     "serving_pods",
+    "pending_pods",
 )
 _CONSTANTS = re.compile(r'^([A-Z][A-Z_]*(?:, [A-Z][A-Z_]*)*) = "', re.MULTILINE)
 _NOT_REASONS = {"Available", "Routed"}  # types of conditions
