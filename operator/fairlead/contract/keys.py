@@ -26,9 +26,14 @@ def dataset_revision(namespace: str, name: str, revision: str) -> str:
     return f"datasets/{namespace}/{name}/{_hex(revision)}/"
 
 
+def snapshot_attempts(namespace: str, name: str) -> str:
+    """Return the folder of what a Dataset's snapshot Jobs left; it lies beside the revisions and is none."""
+    return f"datasets/{namespace}/{name}/attempts/"
+
+
 def snapshot_attempt(namespace: str, name: str, input_digest: str) -> str:
     """Return the folder of a snapshot Job's own result.json, also when its checks failed."""
-    return f"datasets/{namespace}/{name}/attempts/{_hex(input_digest)}/"
+    return f"{snapshot_attempts(namespace, name)}{_hex(input_digest)}/"
 
 
 def run(namespace: str, name: str, uid: str) -> str:

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fairlead.contract import env, keys
-from fairlead.contract.base import digest_of
+from fairlead.contract import env
 from fairlead.contract.data import DatasetRevision, Format
 from fairlead.contract.jobs import SnapshotInput, SnapshotSummary
-from fairlead_runtime.errors import ObjectNotFound, clip
+from fairlead_runtime.errors import clip
 from fairlead_runtime.progress import report
 from fairlead_runtime.revision import RevisionManifest, TypedColumn, read_manifest
-from fairlead_runtime.store import Store, get_json, put_json
+from fairlead_runtime.store import Store
 
+from . import attempts
 from .checks import Outcome, reason_of, run_checks
 from .columns import resolve_columns, roles_of
 from .findings import BadSource
@@ -35,17 +35,15 @@ MAX_FAILED = 10  # the contract's limit
 
 def run(job: SnapshotInput, store: Store, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> SnapshotSummary:
     """Return the summary of this input's attempt, made now or found in the store."""
-    key = keys.snapshot_attempt(job.namespace, job.name, digest_of(job)) + keys.RESULT
-    try:
-        return SnapshotSummary.model_validate(get_json(store, key))
-    except ObjectNotFound:
-        pass
+    found = attempts.find(store, job)
+    if found is not None:
+        return found
     with tempfile.TemporaryDirectory(dir=os.environ.get(env.WORK_DIR)) as work:
         try:
             summary = _snapshot(job, store, Path(work), now())
         except BadSource as bad:
             summary = _invalid(job, bad)
-    put_json(store, key, summary)
+    attempts.record(store, job, summary)
     return summary
 
 
