@@ -51,13 +51,13 @@ async def test_an_apply_to_a_deleted_object_does_not_make_it(
     assert await api.find(SERVICE, namespace, "one") is None
 
 
-async def test_a_guarded_apply_to_a_changed_object(executor: Executor, api: Client, namespace: str, toy: Any) -> None:
+async def test_an_apply_to_a_changed_object(executor: Executor, api: Client, namespace: str, toy: Any) -> None:
     await executor.act(Apply(service_of(toy)))
     old = await api.get(SERVICE, namespace, "one")
-    await api.patch(SERVICE, namespace, "one", {"metadata": {"annotations": {"theirs": "x"}}})
+    new = await api.patch(SERVICE, namespace, "one", {"metadata": {"annotations": {"theirs": "x"}}})
     with pytest.raises(ConflictError):
-        await executor.act(Apply(changed(toy), old, guarded=True))
-    await executor.act(Apply(changed(toy), old))
+        await executor.act(Apply(changed(toy), old))
+    await executor.act(Apply(changed(toy), new))
     service = await api.get(SERVICE, namespace, "one")
     assert service["spec"]["ports"][0]["port"] == 81
     assert service["metadata"]["annotations"]["theirs"] == "x"

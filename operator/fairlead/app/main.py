@@ -23,7 +23,7 @@ from fairlead.controllers.execute import Executor
 from fairlead.controllers.loop import AnyController, Loop, Surroundings
 from fairlead.controllers.types import OperatorSettings, World
 from fairlead.controllers.world import HttpArms, PodLogs
-from fairlead.kube.client import Client
+from fairlead.kube.client import Client, Timeouts
 from fairlead.kube.connection import Connection, NoConnectionError, connect
 from fairlead.kube.errors import KubeError, LeadershipLostError
 from fairlead.kube.lease import Lease, LeaseSettings
@@ -60,9 +60,12 @@ class Operator:
     def __init__(self, settings: Settings, connection: Connection, controllers: Collection[AnyController]) -> None:
         self._settings = settings
         self.metrics = Metrics(connection.configuration.host)
-        self.lease = self._build_lease(connection)
+        term = _lease_settings(settings)
+        lease_client = Client(connection, timeouts=term.request_timeouts, on_request=self.metrics.on_request)
+        self.lease = Lease(lease_client, term, clock.now)
         guard = self.lease.check if settings.leader_elect else None
-        self.client = Client(connection, guard=guard, on_request=self.metrics.on_request)
+        timeouts = Timeouts(write_s=term.write_timeout_s)
+        self.client = Client(connection, timeouts=timeouts, guard=guard, on_request=self.metrics.on_request)
         self.store = Store()
         self._stop = asyncio.Event()
         self._streams = KopfStreams(connection, WatchSettings(settings.namespaces), restore_signals=self._take_signals)
@@ -90,18 +93,6 @@ class Operator:
             self.metrics,
             Ports(settings.bind_address, settings.health_port, settings.metrics_port),
         )
-
-    def _build_lease(self, connection: Connection) -> Lease:
-        settings = self._settings
-        lease = LeaseSettings(
-            settings.lease_namespace,
-            settings.lease_name,
-            settings.identity,
-            settings.lease_duration,
-            settings.lease_renew_deadline,
-            settings.lease_retry_period,
-        )
-        return Lease(Client(connection, on_request=self.metrics.on_request), lease, clock.now)
 
     def _build_health(self) -> Health:
         limit = 2 * self._lists.period_s * (1 + self._lists.jitter)
@@ -257,6 +248,17 @@ class Operator:
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError, RuntimeError):
                 asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+
+
+def _lease_settings(settings: Settings) -> LeaseSettings:
+    return LeaseSettings(
+        settings.lease_namespace,
+        settings.lease_name,
+        settings.identity,
+        settings.lease_duration,
+        settings.lease_renew_deadline,
+        settings.lease_retry_period,
+    )
 
 
 async def run_operator(settings: Settings) -> None:

@@ -128,12 +128,12 @@ class Executor:
             return
         self._require_ours(resource, action.body, observed)
         if would_change(stamped, observed) and not self._is_without_effect(stamped, observed):
-            await self._reapply(resource, stamped, observed, action.guarded)
+            await self._reapply(resource, stamped, observed)
         elif action.observed is None:
             self._store.observe(resource, observed)
 
-    async def _reapply(self, resource: Resource, stamped: dict[str, Any], observed: Obj, guarded: bool) -> None:
-        expected = {"uid": uid_of(observed)} | ({"resourceVersion": version_of(observed)} if guarded else {})
+    async def _reapply(self, resource: Resource, stamped: dict[str, Any], observed: Obj) -> None:
+        expected = {"uid": uid_of(observed), "resourceVersion": version_of(observed)}
         body = {**stamped, "metadata": {**stamped["metadata"], **expected}}
         namespace = observed["metadata"]["namespace"]
         try:

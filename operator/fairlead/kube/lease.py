@@ -1,14 +1,16 @@
 """Leadership by a coordination.k8s.io Lease: one process writes, others stand by.
 
 A holder renews every `retry_s`; whoever sees no renewal for the Lease's duration takes it. A holder that could not
-renew for `renew_s` stops writing (`check`) and the process ends; since `renew_s` plus a write's timeout is within the
-duration, its last write is over before anyone else may take the Lease. Times are monotonic and count suspension;
-the clock only fills fields that people read. Used by `app/main.py`; `client.py` calls `check` before each write.
+renew for `renew_s` stops writing (`check`), and `hold` raises at that moment, also while a renewal hangs. Since
+`renew_s` plus a write's timeout is within the duration, its last write is over before anyone else may take the Lease.
+Times are monotonic and count suspension; the clock only fills fields that people read. Used by `app/main.py`;
+`client.py` calls `check` before each write.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import random
@@ -20,7 +22,7 @@ from typing import Any
 
 from fairlead.api.names import Resource
 
-from .client import Client
+from .client import Client, Timeouts
 from .errors import KubeError, LeadershipLostError
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,17 @@ class LeaseSettings:
     renew_s: float = 10.0
     retry_s: float = 2.0
 
+    @property
+    def request_timeouts(self) -> Timeouts:
+        """Timeouts of the Lease's own client: one request that hangs leaves time for another try."""
+        each_s = self.renew_s / 2
+        return Timeouts(connect_s=each_s, read_s=each_s, write_s=each_s)
+
+    @property
+    def write_timeout_s(self) -> float:
+        """How long a write may take that began when the Lease was barely fresh: until others may take it."""
+        return min(Timeouts.write_s, self.duration_s - self.renew_s)
+
 
 class Lease:
     """One process's hold on one Lease. `client` must be its own, without a guard, so that renewals never queue."""
@@ -60,6 +73,7 @@ class Lease:
         self._monotonic, self._rand = monotonic, rand
         self._renewed: float | None = None
         self._seen: tuple[str, float] | None = None  # resourceVersion of someone's Lease, and since when we know it
+        self._seen_for_s = math.inf  # how long that one is valid without renewal
 
     @property
     def is_leader(self) -> bool:
@@ -76,14 +90,16 @@ class Lease:
         while True:
             if await self._try_safely():
                 break
-            await asyncio.sleep(self._settings.retry_s * (1 + 0.2 * self._rand()))
+            await asyncio.sleep(min(self._settings.retry_s * (1 - 0.2 * self._rand()), self._free_in_s()))
         log.info("leading by Lease %s/%s", self._settings.namespace, self._settings.name)
 
     async def hold(self) -> None:
         """Renew for ever; raise LeadershipLostError when the Lease is lost."""
         while True:
             await asyncio.sleep(self._settings.retry_s)
-            await self._try_safely()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._fresh_for_s()):
+                    await self._try_safely()
             self.check()
 
     async def release(self) -> None:
@@ -103,6 +119,14 @@ class Lease:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+
+    def _fresh_for_s(self) -> float:
+        return 0.0 if self._renewed is None else self._renewed + self._settings.renew_s - self._monotonic()
+
+    def _free_in_s(self) -> float:
+        """Return when another's Lease that we saw runs out; looking then finds it free at once."""
+        left_s = self._seen[1] + self._seen_for_s - self._monotonic() if self._seen is not None else 0.0
+        return left_s if left_s > 0 else math.inf  # it ran out and could not be taken: no hurry
 
     async def _try_safely(self) -> bool:
         began = self._monotonic()
@@ -135,8 +159,8 @@ class Lease:
         version = lease["metadata"]["resourceVersion"]
         if self._seen is None or self._seen[0] != version:
             self._seen = (version, self._monotonic())
-        duration = spec.get("leaseDurationSeconds") or self._settings.duration_s
-        return self._monotonic() - self._seen[1] >= duration
+        self._seen_for_s = float(spec.get("leaseDurationSeconds") or self._settings.duration_s)
+        return self._monotonic() - self._seen[1] >= self._seen_for_s
 
     def _build(self, lease: dict[str, Any]) -> dict[str, Any]:
         before = lease.get("spec") or {}

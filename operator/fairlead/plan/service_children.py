@@ -87,7 +87,7 @@ def _routes(there: Children, wanted: Wanted) -> Iterator[Action]:
             yield Delete(observed)
     if asked:
         body = build_route(wanted.owner, wanted.service, wanted.shares)
-        yield Apply(body, there.routes.get(wanted.owner.name), guarded=True)
+        yield Apply(body, there.routes.get(wanted.owner.name))
 
 
 def control_name(service: str) -> str:

@@ -36,13 +36,12 @@ class Create:
 class Apply:
     """Server-side apply by the manager `fairlead`; not sent when the observed object already says the same.
 
-    `observed` is the object as the plan saw it (None: absent). Its uid goes with the apply, so a re-created
-    object of the same name is never overwritten by a late writer; with `guarded` its resourceVersion goes too.
+    `observed` is the object as the plan saw it (None: absent). Its uid and resourceVersion go with the apply, so
+    a late writer overwrites neither a re-created object of the same name nor what came after.
     """
 
     body: Obj
     observed: Obj | None = None
-    guarded: bool = False
 
 
 @dataclass(frozen=True)

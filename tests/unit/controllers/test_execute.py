@@ -100,20 +100,20 @@ async def test_a_second_apply_of_the_same_sends_nothing(bench: Bench) -> None:
     assert len(bench.api.calls) == 2
 
 
-async def test_an_apply_names_the_uid_it_saw_and_the_version_if_guarded(bench: Bench) -> None:
+async def test_an_apply_names_the_uid_and_the_version_it_saw(bench: Bench) -> None:
     await bench.executor.act(Apply(service_of(TOY_A)))
     old = bench.seen(SERVICE)
     bench.api.put(SERVICE, {**old, "metadata": {**old["metadata"], "annotations": {"theirs": "x"}}})
     changed = service_of({**TOY_A, "spec": {"port": 81}})
     with pytest.raises(ConflictError):
-        await bench.executor.act(Apply(changed, old, guarded=True))
+        await bench.executor.act(Apply(changed, old))
     assert bench.seen(SERVICE)["metadata"]["annotations"] == {"theirs": "x"}, "it was read again"
-    await bench.executor.act(Apply(changed, old))
+    await bench.executor.act(Apply(changed, bench.seen(SERVICE)))
     assert bench.seen(SERVICE)["spec"]["ports"][0]["port"] == 81
-    recreated = {**old, "metadata": {**old["metadata"], "uid": "another"}}
+    recreated = {**bench.seen(SERVICE), "metadata": {**bench.seen(SERVICE)["metadata"], "uid": "another"}}
     bench.api.put(SERVICE, recreated)
     with pytest.raises(ConflictError):
-        await bench.executor.act(Apply(changed, old))
+        await bench.executor.act(Apply(service_of({**TOY_A, "spec": {"port": 82}}), bench.seen(SERVICE)))
 
 
 async def test_an_apply_to_a_vanished_object_empties_the_store(bench: Bench) -> None:

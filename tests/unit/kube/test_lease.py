@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -168,3 +169,42 @@ async def test_hold_ends_when_the_lease_is_lost() -> None:
     api.down = True
     with pytest.raises(LeadershipLostError):
         await asyncio.wait_for(holding, 5)
+
+
+async def test_hold_ends_in_time_while_a_renewal_hangs() -> None:
+    api = LeaseApi()
+    settings = LeaseSettings("ns", "fairlead", "one", duration_s=0.4, renew_s=0.2, retry_s=0.05)
+    lease = Lease(api, settings, FakeClock().now)  # type: ignore[arg-type]
+    await lease.acquire()
+
+    async def hang(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    api.find = hang  # type: ignore[assignment]
+    with pytest.raises(LeadershipLostError):
+        await asyncio.wait_for(lease.hold(), 5)
+
+
+async def test_a_standby_looks_again_at_the_moment_the_lease_runs_out() -> None:
+    api, clock = LeaseApi(), FakeClock()
+    one, two = build(api, clock, "one"), build(api, clock, "two")
+    await attempt(one)
+    assert two._free_in_s() == math.inf, "it has not seen any"
+    await attempt(two)
+    assert two._free_in_s() == 15
+    clock.advance(14)
+    assert two._free_in_s() == 1
+    clock.advance(2)
+    assert two._free_in_s() == math.inf, "it could not be taken for some reason: no hurry"
+
+
+@pytest.mark.parametrize(("duration_s", "renew_s", "write_s"), [(15, 10, 5), (60, 40, 5), (15, 12, 3), (2, 1, 1)])
+def test_a_write_that_began_while_the_lease_was_fresh_is_over_before_it_can_be_taken(
+    duration_s: float, renew_s: float, write_s: float
+) -> None:
+    assert LeaseSettings("ns", "fairlead", "one", duration_s, renew_s, 0.5).write_timeout_s == write_s
+
+
+def test_a_renewal_that_hangs_leaves_time_for_another() -> None:
+    timeouts = LeaseSettings("ns", "fairlead", "one").request_timeouts
+    assert (timeouts.read_s, timeouts.write_s) == (5, 5)
