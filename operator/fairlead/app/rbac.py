@@ -1,7 +1,8 @@
 """What the operator may do, and why: the table from which the chart's roles are generated.
 
 Least privilege: a verb that no line of code uses is not here, and tests hold the audit log of a full run against this
-table. The operator reads no Secret and no ConfigMap. Read by the chart's generator and by tests; never at run time.
+table. The operator reads no Secret and no ConfigMap. The second table is for people: the roles that a namespace's
+owner binds. Read by the chart's generator and by tests; never at run time.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from typing import Literal
 
 from fairlead.api import names
 
-Where = Literal["served", "lease"]
+Where = Literal["served", "lease", "view", "edit", "approve", "override"]
 _READ = ("get", "list", "watch")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One row. `served`: in every namespace that is served (a ClusterRole, or a Role in each); `lease`: the Lease's."""
+    """One row. `served`: in every namespace that is served (a ClusterRole, or a Role in each); `lease`: the Lease's.
+
+    The other places are roles for people, as the chart names them.
+    """
 
     api_group: str
     resources: tuple[str, ...]
@@ -56,4 +60,24 @@ RULES: tuple[Rule, ...] = (
     Rule("gateway.networking.k8s.io", ("gateways",), _READ, "whether the referenced Gateway is there and programmed"),
     Rule("events.k8s.io", ("events",), ("create", "patch"), "one per transition; patch counts repetitions"),
     Rule("coordination.k8s.io", ("leases",), ("get", "create", "update"), "one leader", where="lease"),
+)
+
+PEOPLE: tuple[Rule, ...] = (
+    Rule(names.GROUP, _OWN, _READ, "see everything", where="view"),
+    Rule(names.GROUP, _OWN, ("create", "update", "patch", "delete", "deletecollection"), "work with it", where="edit"),
+    Rule(
+        names.GROUP,
+        ("modelversions",),
+        (*_READ, "update", "patch", "approve"),
+        "who trains a model does not approve it by the same right",
+        where="approve",
+    ),
+    Rule(
+        names.GROUP,
+        ("inferenceservices",),
+        (*_READ, "update", "patch", "override"),
+        "who changes a service does not lift its refusals by the same right",
+        where="override",
+    ),
+    Rule(names.GROUP, ("modelversions",), _READ, "what was refused, and why", where="override"),
 )
