@@ -111,6 +111,7 @@ def create(settings: Settings, image: str, log: Log) -> None:
     run(
         log,
         ["kind", "create", "cluster", "--name", settings.cluster, "--image", image, "--config", path, "--wait", "180s"],
+        cwd=REPO,  # the configuration names a file of the repository
     )
     _made_note(settings).write_text(_node_id(settings) or "")
 

@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 from hack.cluster import addons, archive, cluster, delta, golang, leftovers, node_image, runc_capped, settings, versions
 from hack.cluster.settings import Settings
 
@@ -27,6 +28,13 @@ def test_without_ports_takes_out_only_the_ports() -> None:
 def test_host_ports_listen_on_loopback_only() -> None:
     text = cluster.CONFIG.read_text()
     assert text.count("hostPort:") == text.count("listenAddress: 127.0.0.1") == 2
+
+
+def test_files_that_the_node_mounts_are_there() -> None:
+    for text in (cluster.CONFIG.read_text(), cluster.without_ports(cluster.CONFIG.read_text())):
+        mounts = yaml.safe_load(text)["nodes"][0]["extraMounts"]
+        assert mounts
+        assert all((settings.REPO / mount["hostPath"]).is_file() for mount in mounts)
 
 
 def test_another_cluster_gets_no_host_ports_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
