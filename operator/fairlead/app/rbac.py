@@ -14,6 +14,7 @@ from fairlead.api import names
 
 Where = Literal["served", "lease", "view", "edit", "approve", "override"]
 _READ = ("get", "list", "watch")
+_SEE = ("list", "watch")  # what is only watched is never read one by one
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("batch", ("jobs",), (*_READ, "create", "delete"), "snapshot, train, evaluate; deleted once recorded"),
     Rule("batch", ("cronjobs",), (*_READ, "create", "patch", "delete"), "drift checks on a schedule"),
-    Rule("", ("pods",), _READ, "exit codes, summaries, readiness and addresses of pods we made"),
+    Rule("", ("pods",), _SEE, "exit codes, summaries, readiness and addresses of pods we made"),
     Rule("", ("pods/log",), ("get",), "progress and the last lines of a failure"),
     Rule("", ("services",), (*_READ, "create", "patch", "delete"), "one per revision, one per service"),
     Rule("apps", ("deployments",), (*_READ, "create", "delete"), "revisions: born once, never patched"),
@@ -50,14 +51,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "autoscaling", ("horizontalpodautoscalers",), (*_READ, "create", "patch", "delete"), "one per serving revision"
     ),
-    Rule("policy", ("poddisruptionbudgets",), (*_READ, "create", "patch", "delete"), "one per service"),
+    Rule("policy", ("poddisruptionbudgets",), (*_READ, "create", "patch"), "one per service; goes with it"),
     Rule(
         "gateway.networking.k8s.io",
         ("httproutes",),
         (*_READ, "create", "patch", "delete"),
         "one per service; all are read, to see two with one hostname",
     ),
-    Rule("gateway.networking.k8s.io", ("gateways",), _READ, "whether the referenced Gateway is there and programmed"),
+    Rule("gateway.networking.k8s.io", ("gateways",), _SEE, "whether the referenced Gateway is there and programmed"),
     Rule("events.k8s.io", ("events",), ("create", "patch"), "one per transition; patch counts repetitions"),
     Rule("coordination.k8s.io", ("leases",), ("get", "create", "update"), "one leader", where="lease"),
 )
