@@ -110,6 +110,7 @@ class WindowResult(Model):
     drifted_features: int = 0
     worst: Annotated[list[FeatureDrift], Field(max_length=20)] | None = None
     data_drift: bool = False
+    not_compared: Annotated[str, Field(max_length=256)] = ""
     label_drift: PredictionDriftResult | None = None
     predictions: PredictionDriftResult | None = None
     performance: PerformanceResult | None = None

@@ -208,6 +208,7 @@ class MonitorSummary(Model):
     drifted_features: int = 0
     worst: list[FeatureDrift] = Field(default_factory=list, max_length=20)
     data_drift: bool = False
+    not_compared: Annotated[str, Field(max_length=256, description="Inputs that requests do not show, by name.")] = ""
     label_drift: PredictionDriftResult | None = None
     predictions: PredictionDriftResult | None = None
     performance: PerformanceResult | None = None

@@ -53,10 +53,13 @@ def _data(spec: DriftMonitorSpec, window: WindowResult) -> Condition:
         return Condition(DATA_DRIFT, "Unknown", NOT_CHECKED, "spec.data is not set.")
     if not window.enough_rows:
         return _too_few(DATA_DRIFT, window, spec.min_rows)
+    left_out = f" Not compared: {window.not_compared}; the report says why." if window.not_compared else ""
+    if left_out and not window.features:
+        return Condition(DATA_DRIFT, "Unknown", NOT_CHECKED, f"No input could be compared.{left_out}")
     worst = ", ".join(_feature(feature) for feature in (window.worst or ())[:3] if feature.drifted)
     counted = f"{window.drifted_features} of {window.features} features drifted in {window.rows} requests"
     detail = f"{counted}: {worst}. Report: {window.report_key}" if worst else f"{counted}."
-    return _found(DATA_DRIFT, window.data_drift, detail)
+    return _found(DATA_DRIFT, window.data_drift, f"{detail}{left_out}")
 
 
 def _feature(feature: FeatureDrift) -> str:

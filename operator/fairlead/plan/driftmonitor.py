@@ -183,6 +183,7 @@ def _window(name: str, job: Obj, summary: MonitorSummary) -> WindowResult:
         drifted_features=summary.drifted_features,
         worst=summary.worst or None,
         data_drift=summary.data_drift,
+        not_compared=summary.not_compared,
         label_drift=summary.label_drift,
         predictions=summary.predictions,
         performance=summary.performance,

@@ -18,6 +18,7 @@ from fairlead.contract import keys
 from fairlead.contract.drift import DataDrift, Performance, PredictionDrift
 from fairlead.contract.jobs import ArtifactRef, MonitorInput, MonitorSummary
 from fairlead_runtime.errors import BadInput
+from fairlead_runtime.hashing import MARK
 from fairlead_runtime.monitor import run
 from fairlead_runtime.monitor.captured import made_at
 from fairlead_runtime.monitor.performance import limit_of
@@ -114,6 +115,25 @@ def test_a_shifted_input_and_its_predictions_have_drifted(store: LocalStore, art
     assert found.worst[0].importance == 0.8
     assert found.predictions is not None
     assert found.predictions.drifted
+
+
+def test_an_input_that_cannot_be_compared_is_named_and_counts_for_nothing(
+    store: LocalStore, artifact: ArtifactRef
+) -> None:
+    serve(store, 500, shift=1.0)
+    (entry,) = [entry for entry in store.list("captures/") if entry.key.endswith(".parquet")]
+    table = pq.read_table(io.BytesIO(store.get_bytes(entry.key)))
+    hashed = pa.field("in.amount", pa.string(), metadata={MARK: b"of some salt"})
+    where = table.column_names.index("in.amount")
+    table = table.set_column(where, hashed, pa.array([f"{i:016x}" for i in range(500)]))
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    store.put_bytes(entry.key, buffer.getvalue())
+    found = run(job(artifact), store)
+    assert (found.features, found.data_drift, found.not_compared) == (1, False, "amount")
+    assert b"Not compared: amount, because it is a number that is captured as a hash." in store.get_bytes(
+        found.report_key
+    )
 
 
 def test_an_effect_under_its_limit_is_no_drift_however_small_p_is(store: LocalStore, artifact: ArtifactRef) -> None:

@@ -6,6 +6,7 @@ Memory holds one file and the profiles, never a window's rows; ids never leave t
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,9 +18,12 @@ import pyarrow.parquet as pq
 from fairlead.contract import keys
 from fairlead.contract.jobs import MonitorInput
 from fairlead_runtime.errors import ObjectNotFound
+from fairlead_runtime.hashing import hasher_of
 from fairlead_runtime.profile import PREDICTION, SCORE, ModelProfile, Profile, build_profile, merge
+from fairlead_runtime.signature import Signature
 from fairlead_runtime.store import Store
 
+from .inputs import InputReader
 from .window import Window, hours_between, instant
 
 _ALPHABET = {char: place for place, char in enumerate("0123456789ABCDEFGHJKMNPQRSTVWXYZ")}
@@ -33,14 +37,15 @@ class Requests:
     rows: int = 0
     features: Profile | None = None
     predictions: Profile | None = None
-    captured: set[str] = field(default_factory=set)  # input columns that any file has
+    captured: set[str] = field(default_factory=set)  # input columns that any file has and that can be compared
+    left_out: dict[str, str] = field(default_factory=dict)  # input columns that cannot be compared, and why
 
 
 def read_requests(
-    store: Store, job: MonitorInput, window: Window, profile: ModelProfile, two_classes: bool
+    store: Store, job: MonitorInput, window: Window, profile: ModelProfile, signature: Signature
 ) -> Requests:
     """Return the merged profiles of the window's requests of this version."""
-    found = Requests()
+    found, reader = Requests(), _reader(job, profile, signature)
     folders = [
         keys.captures(job.namespace, job.inference_service, date, hour, job.artifact.version)
         for date, hour in window.hours()
@@ -48,12 +53,19 @@ def read_requests(
     for table in _tables(store, folders):
         rows = _within(table, window.start, window.end)
         if rows.num_rows:
-            _add(found, rows, profile, two_classes)
+            _add(found, reader.read(rows), rows, profile, two_classes=len(signature.classes) == 2)
+    found.left_out = reader.left_out
+    found.captured -= reader.left_out.keys()
     return found
 
 
-def _add(found: Requests, rows: pa.Table, profile: ModelProfile, two_classes: bool) -> None:
-    inputs = {name.removeprefix("in."): rows[name] for name in rows.column_names if name.startswith("in.")}
+def _reader(job: MonitorInput, profile: ModelProfile, signature: Signature) -> InputReader:
+    return InputReader(signature, profile.features, hasher_of(os.environ, job.namespace, job.inference_service))
+
+
+def _add(
+    found: Requests, inputs: dict[str, pa.ChunkedArray], rows: pa.Table, profile: ModelProfile, *, two_classes: bool
+) -> None:
     features = _profile(inputs, profile.features, rows.num_rows)
     predictions = _profile(_answers(rows, two_classes), profile.predictions, rows.num_rows)
     found.rows += rows.num_rows

@@ -37,6 +37,8 @@ def compare_features(
 ) -> list[FeatureReport]:
     """Return one report per captured input, worst first: what drifted, then effect times importance."""
     names = [name for name in reference.columns if name in captured]
+    if not names:
+        return []
     compared = [_compare(name, spec, reference.columns[name], current.columns[name]) for name in names]
     correct = drift.bonferroni if spec.correction == Correction.BONFERRONI else drift.benjamini_hochberg
     p_values = correct(np.array([comparison.p_value for *_, comparison in compared]))

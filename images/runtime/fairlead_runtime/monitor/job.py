@@ -18,7 +18,7 @@ from fairlead.contract import env, keys
 from fairlead.contract.base import canonical_json, digest_of
 from fairlead.contract.drift import Correction, PerformanceResult, PredictionDrift, PredictionDriftResult
 from fairlead.contract.jobs import MonitorInput, MonitorSummary
-from fairlead_runtime.errors import BadInput, ObjectNotFound
+from fairlead_runtime.errors import BadInput, ObjectNotFound, clip
 from fairlead_runtime.profile import PREDICTION, SCORE, ModelProfile, Profile, build_profile
 from fairlead_runtime.report.content import Distribution, FeatureReport, Report
 from fairlead_runtime.report.drift import render_report
@@ -34,6 +34,8 @@ from .performance import judge_performance, limit_of, outcomes_of
 from .window import Window, rfc3339, window_of
 
 WORST = 20
+MOST_NAMED = 5
+MOST_SAID = 20
 CORRECTIONS = {Correction.BENJAMINI_HOCHBERG: "Benjamini-Hochberg", Correction.BONFERRONI: "Bonferroni"}
 
 
@@ -65,10 +67,11 @@ def run(job: MonitorInput, store: Store) -> MonitorSummary:
     with tempfile.TemporaryDirectory(dir=os.environ.get(env.WORK_DIR)) as work:
         fetched = fetch(store, job.artifact, Path(work) / "version")
     profile = _profile(fetched.profile, job)
-    requests = read_requests(store, job, window, profile, len(fetched.signature.classes) == 2)
+    requests = read_requests(store, job, window, profile, fetched.signature)
     enough = requests.rows >= max(1, job.min_rows)
     seen = _look(job, store, window, profile, fetched.signature, requests) if enough else _Found([])
     summary = _summary(job, window, requests.rows, enough, seen, folder + keys.REPORT_HTML)
+    summary = summary.model_copy(update={"not_compared": _not_compared(job, requests, profile)})
     report = _report(job, window, requests, profile, seen, summary)
     document = {**report.to_json_object(), "inputDigest": digest_of(job), "summary": summary.to_json_object()}
     put_folder(store, folder, {keys.REPORT_HTML: render_report(report)}, (keys.REPORT_JSON, canonical_json(document)))
@@ -155,6 +158,15 @@ def _summary(
     )
 
 
+def _not_compared(job: MonitorInput, requests: Requests, profile: ModelProfile) -> str:
+    """Name the inputs that the window says nothing about, the first of many."""
+    if job.data is None or not requests.rows:
+        return ""
+    names = sorted(set(profile.features.columns) - requests.captured)
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return clip(", ".join(names[:MOST_NAMED]) + more, 256)
+
+
 def _report(
     job: MonitorInput, window: Window, requests: Requests, profile: ModelProfile, seen: _Found, summary: MonitorSummary
 ) -> Report:
@@ -191,9 +203,10 @@ def _notes(job: MonitorInput, window: Window, requests: Requests, profile: Model
         f"{profile.predictions_of.lower()} part.",
         "A label counts in the window in which it came, wherever its request lies.",
     ]
-    absent = sorted(set(profile.features.columns) - requests.captured)
+    absent = sorted(set(profile.features.columns) - requests.captured - requests.left_out.keys())
     if absent and requests.rows:
         said.append(f"Not captured, so not compared: {', '.join(absent[:20])}{'…' if len(absent) > 20 else ''}.")
+    said += [f"Not compared: {name}, because {why}." for name, why in sorted(requests.left_out.items())[:MOST_SAID]]
     if job.not_before and rfc3339(window.start) == job.not_before:
         said.append("The window begins with the last promotion of the service.")
     return said

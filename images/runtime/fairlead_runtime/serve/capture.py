@@ -6,18 +6,16 @@ turns them into Arrow batches. When the ring is full they drop and count; they n
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from fairlead.contract import keys
-from fairlead.contract.base import canonical_json
 from fairlead.contract.jobs import ServeInput
 from fairlead.contract.training import Task
+from fairlead_runtime.hashing import MARK, Hasher
 from fairlead_runtime.signature import FLOAT, Input, Signature
 
 from .columns import Column, Row
@@ -89,11 +87,11 @@ class Ring:
 class Capture:
     """One worker's captured requests."""
 
-    def __init__(self, document: ServeInput, signature: Signature, counts: Counts, salt: bytes) -> None:
+    def __init__(self, document: ServeInput, signature: Signature, counts: Counts, hasher: Hasher) -> None:
         self._percent = document.capture.percent
         self._due = 0
         self._count = counts.flusher
-        self._layout = CaptureLayout(document, signature, salt)
+        self._layout = CaptureLayout(document, signature, hasher)
         rows = max(_CHUNK_ROWS, MAX_VALUES // max(1, len(signature.inputs)))
         self._ring = Ring(rows, lambda n: counts.answering("capture_lost", n))
         self.attach = self._ring.attach
@@ -139,15 +137,16 @@ class CaptureLayout:
     """The columns of a captured file: id, time, version, in.<column>..., out.label and out.probability, or out.value.
 
     Numbers are float64 as they were sent (not as the model rounds them), so that they fall into the bins that the
-    training profile put them into. Labels are text, as `signature.classes` has them.
+    training profile put them into. Labels are text, as `signature.classes` has them. A column of hashes says in its
+    field's metadata which salt made them.
     """
 
-    def __init__(self, document: ServeInput, signature: Signature, salt: bytes) -> None:
+    def __init__(self, document: ServeInput, signature: Signature, hasher: Hasher) -> None:
         self._document = document
         self._version = document.artifact.version
         self._regression = signature.task == Task.REGRESSION
         self._probability = bool(signature.probability_output)
-        self._salt = salt
+        self._hasher = hasher
         self._kept = [(i, c) for i, c in enumerate(signature.inputs) if c.name not in document.capture.drop]
         self._hashed = frozenset(document.capture.hash)
         self._label = label_text(signature)
@@ -175,21 +174,22 @@ class CaptureLayout:
             arrays["out.label"] = pa.array([self._label(label) for label in labels], pa.string())
             if self._probability:
                 arrays["out.probability"] = pa.array(scores, pa.float64())
-        return pa.RecordBatch.from_pydict(arrays)
+        return self._marked(pa.RecordBatch.from_pydict(arrays))
+
+    def _marked(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        import pyarrow as pa  # noqa: PLC0415
+
+        hashed = {f"in.{name}" for name in self._hashed}
+        fields = [f.with_metadata({MARK: self._hasher.mark}) if f.name in hashed else f for f in batch.schema]
+        return pa.RecordBatch.from_arrays(batch.columns, schema=pa.schema(fields))
 
     def _input(self, column: Input, values: Sequence[Any]) -> Any:
         import pyarrow as pa  # noqa: PLC0415
 
         if column.name in self._hashed:
-            return pa.array([self._hash(value) for value in values], pa.string())
+            as_sent = [float(value) if isinstance(value, int) else value for value in values]  # 1 and 1.0 are equal
+            return pa.array([self._hasher.hash(value) for value in as_sent], pa.string())
         return pa.array(values, pa.float64() if column.datatype == FLOAT else pa.string(), from_pandas=True)
-
-    def _hash(self, value: Any) -> str | None:
-        if value is None or value != value:  # noqa: PLR0124 - NaN
-            return None
-        if hasattr(value, "item"):
-            value = value.item()
-        return hmac.new(self._salt, canonical_json(value), hashlib.sha256).hexdigest()[:16]
 
 
 def _as_columns(records: list[Record]) -> tuple[list[str], list[int], list[list[Any]], list[Any], list[float]]:
@@ -296,16 +296,6 @@ def hour_name(hour: int) -> tuple[str, str]:
 
     moment = time.gmtime(hour * 3600)
     return time.strftime("%Y-%m-%d", moment), time.strftime("%H", moment)
-
-
-def salt_of(environ: Mapping[str, str], document: ServeInput) -> bytes:
-    """Return the salt of hashed columns: the same for all pods of a service, unknown to who reads the captures.
-
-    It is derived from the store's secret key, so new credentials also mean new hashes.
-    """
-    secret = environ.get("FAIRLEAD_STORE_SECRET_KEY", "")
-    scope = f"fairlead/capture/{document.namespace}/{document.service}"
-    return hmac.new(secret.encode(), scope.encode(), hashlib.sha256).digest()
 
 
 def _is_number(text: str) -> bool:

@@ -22,10 +22,11 @@ import uvloop
 
 from fairlead.contract import env
 from fairlead.contract.jobs import ServeInput
+from fairlead_runtime.hashing import hasher_of
 from fairlead_runtime.store import Store, open_store
 
 from . import metrics
-from .capture import Capture, Counts, Feedback, salt_of
+from .capture import Capture, Counts, Feedback
 from .control import Control, State
 from .counters import Counters, Edges
 from .flush import Flusher, Pace
@@ -143,8 +144,8 @@ def _public(server: Server, index: int, *, own_feedback: bool) -> tuple[HttpServ
     document, signature = server.document, server.fetched.signature
     writer = server.counters.writer(2 * index)
     counts = Counts(writer.add, server.counters.writer(2 * index + 1).add)
-    salt = salt_of(server.environ, document)
-    capture = Capture(document, signature, counts, salt) if document.capture.percent else None
+    hasher = hasher_of(server.environ, document.namespace, document.service)
+    capture = Capture(document, signature, counts, hasher) if document.capture.percent else None
     capturing = _capturing(server, f"{index}", capture, counts if own_feedback else None)
     predictor = Predictor(load(server.fetched), signature, writer, capture)
     answers = Answers(document)
