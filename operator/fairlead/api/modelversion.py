@@ -143,6 +143,7 @@ class ServiceRejection(Model):
     reason: str
     message: Text = ""
     at: str = ""
+    overridden_at: str = Field("", description="When a person lifted it at the service; it stays on record.")
 
 
 class EvaluationFailure(Model):

@@ -104,5 +104,6 @@ def _is_refused(service: Obj, version: Obj, digest: str) -> bool:
     rejected = (service.get("status") or {}).get("rejected") or ()
     remembered = (version.get("status") or {}).get("rejectedBy") or ()
     by_status = any(entry.get("digest") == digest for entry in rejected)
-    by_version = any(entry.get("inferenceService") == service["metadata"]["name"] for entry in remembered)
+    open_ones = (entry for entry in remembered if not entry.get("overriddenAt"))
+    by_version = any(entry.get("inferenceService") == service["metadata"]["name"] for entry in open_ones)
     return bool(digest) and (by_status or by_version)

@@ -134,7 +134,8 @@ def _version(version: Obj, objects: Objects) -> Node:
         for role in ("stable", "canary")
         if (_status(service).get(role) or {}).get("version") == _name(version)
     ]
-    refused = [f"refused by {entry['inferenceService']}" for entry in status.get("rejectedBy") or ()]
+    open_ones = (entry for entry in status.get("rejectedBy") or () if not entry.get("overriddenAt"))
+    refused = [f"refused by {entry['inferenceService']}" for entry in open_ones]
     notes = (f"gates {status['gatesSummary']}" if status.get("gatesSummary") else "", *roles, *refused)
     return _node(version, (f"bytes {short(digest, DIGITS)}" if digest else "", *notes))
 

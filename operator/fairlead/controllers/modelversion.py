@@ -43,14 +43,19 @@ def _versions_of_service(service: Obj, view: View) -> Iterable[Key]:
     metadata = service["metadata"]
     stable = _status(service).get("stable") or {}
     refused = {entry.get("digest") for entry in _status(service).get("rejected") or ()}
+    refused.add((_status(service).get("handled") or {}).get("overrideDigest"))
     for version in view.list(KIND, metadata["namespace"]):
         status = _status(version)
         undecided = not status.get("approvedAt") and status.get("stage") != Stage.REJECTED
         serves = version["metadata"]["name"] == stable.get("version") or metadata["name"] in status.get(
             "productionIn", ()
         )
-        if undecided or serves or (status.get("artifact") or {}).get("digest") in refused:
+        if undecided or serves or _digest(status) in refused:
             yield key_of(KIND, version)
+
+
+def _digest(status: Mapping[str, Any]) -> str:
+    return str((status.get("artifact") or {}).get("digest", ""))
 
 
 class ModelVersionController(Controller[ModelVersionSnapshot]):
@@ -109,12 +114,14 @@ def _dataset(version: ModelVersion, view: View) -> Dataset | None:
 def _facts(service: Obj, view: View) -> ServiceFacts:
     metadata, status, model = service["metadata"], _status(service), service["spec"]["model"]
     named = view.get(KIND, metadata["namespace"], model["version"]) if model.get("version") else None
-    stable = status.get("stable") or {}
+    stable, handled = status.get("stable") or {}, status.get("handled") or {}
     return ServiceFacts(
         name=metadata["name"],
         model=model.get("name") or (named["spec"]["model"] if named else ""),
         stable_version=stable.get("version", ""),
         stable_digest=stable.get("digest", ""),
+        lifted_digest=handled.get("overrideDigest", ""),
+        lifted_at=handled.get("overrideAt", ""),
         rejected=tuple(Rejection.model_validate(entry) for entry in status.get("rejected") or ()),
     )
 

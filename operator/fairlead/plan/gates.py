@@ -31,6 +31,8 @@ class ServiceFacts:
     stable_version: str = ""
     stable_digest: str = ""
     rejected: tuple[Rejection, ...] = ()
+    lifted_digest: str = ""  # whose refusals a person lifted last, up to `lifted_at`
+    lifted_at: str = ""
 
 
 @dataclass(frozen=True)

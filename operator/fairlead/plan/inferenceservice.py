@@ -142,7 +142,7 @@ def _as_plan(snapshot: InferenceServiceSnapshot, seen: Seen, status: InferenceSe
     shares = _shares(snapshot, status, arms)
     fields = {
         **with_ready(status, arms),
-        "desired": seen.target.model_copy(update={"predictor": None, "serve": None}) if seen.target else None,
+        "desired": _desired(seen.target, said.selection),
         "traffic": traffic_of(shares, said.route, seen.finding, by_ratio=snapshot.by_ratio) or None,
         "url": url_of(service, snapshot.gateway),
     }
@@ -174,6 +174,14 @@ def _as_plan(snapshot: InferenceServiceSnapshot, seen: Seen, status: InferenceSe
         status=new_status(service, describe(view), seen.now, **body),
         requeue_after_s=_again(service.status, status),
     )
+
+
+def _desired(target: RevisionStatus | None, selection: Selection) -> RevisionStatus | None:
+    """Return what should serve, under the name that was asked for: two versions may have the same bytes."""
+    if target is None:
+        return None
+    name = selection.version.name if selection.version else target.version
+    return target.model_copy(update={"predictor": None, "serve": None, "version": name})
 
 
 def _again(before: InferenceServiceStatus, after: InferenceServiceStatus) -> float | None:

@@ -22,6 +22,7 @@
 | stable in a service | Ready InProduction | stage Production |
 | was stable, is no longer | Ready Archived | stage Archived; Production when a service returns to it |
 | a service's judge refused the bytes | Stalled RejectedByService | make a new version, or override at the service |
+| a person lifted the refusal at the service | Ready Approved or Archived | the service tries it again; Production, or refused anew |
 
 A changed champion means a new evaluation until the version is approved or rejected; then it is never evaluated again.
 Must never approve without an evaluation of what is current, forget a rejection, or trust a pickle that no run of this
@@ -55,7 +56,7 @@ from .children import Image, JobOrder, artifact_ref, owner_of
 from .gates import Champion, Impasse, ServiceFacts, describe, find_champion, summary, weigh
 from .jobs import PROGRAM_FAILED, Failed
 from .sources import Waiting, find_artifact, find_dataset
-from .standing import is_refused_by_service, stage_of, standing
+from .standing import bytes_refusal, stage_of, standing
 from .status import new_status, sentence
 from .types import Obj, Plan
 
@@ -317,8 +318,8 @@ def _final_conditions(status: ModelVersionStatus) -> tuple[Condition, ...]:
         return stalled(status.refusal.reason, message)
     if serves:
         return ready(IN_PRODUCTION, f"It is the stable version of InferenceService {serves}.")
-    if is_refused_by_service(status):
-        entry = next(e for e in status.rejected_by or () if not e.revision)
+    entry = bytes_refusal(status)
+    if entry is not None:
         message = f"InferenceService {entry.inference_service} refused its bytes, {entry.reason}: {entry.message[:500]}"
         return stalled(REJECTED_BY_SERVICE, f"{sentence(message)} Make a new version, or override at the service.")
     if status.was_production:

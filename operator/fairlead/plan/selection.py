@@ -176,5 +176,5 @@ def _remembered(service: str, version: ModelVersion) -> list[Rejection]:
             at=said.get("at") or "",
         )
         for said in (version.raw.get("status") or {}).get("rejectedBy") or ()
-        if said.get("inferenceService") == service
+        if said.get("inferenceService") == service and not said.get("overriddenAt")
     ]

@@ -52,13 +52,23 @@ def _refusals(
             key = (entry.inference_service, entry.revision, entry.content)
             if key not in found or found[key].at < entry.at:
                 found[key] = entry
+    for key, entry in found.items():
+        found[key] = _lifted(entry, digest, services)
     newest = sorted(found.values(), key=lambda e: (e.at, e.inference_service, e.revision))[-MAX_REJECTIONS:]
     return newest or None
 
 
-def is_refused_by_service(status: ModelVersionStatus) -> bool:
-    """Say whether a service refused the bytes themselves, not only one revision that serves them."""
-    return any(not entry.revision for entry in status.rejected_by or ())
+def _lifted(entry: ServiceRejection, digest: str, services: Sequence[ServiceFacts]) -> ServiceRejection:
+    """Return the refusal, marked when a person lifted it at the service that spoke it."""
+    said = next((s for s in services if s.name == entry.inference_service and s.lifted_digest == digest), None)
+    if entry.overridden_at or said is None or entry.at > said.lifted_at:
+        return entry
+    return entry.model_copy(update={"overridden_at": said.lifted_at})
+
+
+def bytes_refusal(status: ModelVersionStatus) -> ServiceRejection | None:
+    """Return a refusal of the bytes themselves, not only of one revision that serves them, that nobody lifted."""
+    return next((entry for entry in status.rejected_by or () if not (entry.revision or entry.overridden_at)), None)
 
 
 def stage_of(status: ModelVersionStatus, *, waiting: bool) -> Stage:

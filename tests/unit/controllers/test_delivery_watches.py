@@ -90,8 +90,19 @@ def test_a_service_concerns_versions_that_it_speaks_of_or_that_are_undecided() -
     _version(world, "refused", **approved, artifact={"digest": "sha256:bad"})
     _version(world, "idle", **approved, artifact={"digest": "sha256:other"})
     _version(world, "rejected", stage="Rejected")
-    status = {"stable": {"version": "stable"}, "rejected": [{"digest": "sha256:bad"}]}
+    _version(world, "lifted", **approved, artifact={"digest": "sha256:again"})
+    status = {
+        "stable": {"version": "stable"},
+        "rejected": [{"digest": "sha256:bad"}],
+        "handled": {"overrideDigest": "sha256:again"},
+    }
     service = world.create(
         {"kind": "InferenceService", "name": "s", "spec": {"model": {"name": "m"}}, "status": status}
     )
-    assert touched(modelversion.CONTROLLER, world, service) == {"undecided", "stable", "was-stable", "refused"}
+    assert touched(modelversion.CONTROLLER, world, service) == {
+        "undecided",
+        "stable",
+        "was-stable",
+        "refused",
+        "lifted",
+    }
