@@ -1,15 +1,18 @@
 """One function per verb: read objects, let a pure function decide or render, write at most one patch.
 
-The only module of the plugin that does IO, all of it through `kube/`. Called by `main.py`.
+With `gather.py` the only module of the plugin that does IO, to the cluster through `kube/`. Called by `main.py`.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from fairlead import __version__
@@ -19,6 +22,9 @@ from fairlead.kube.client import Client
 from fairlead.kube.person import ask_who, connect_person
 
 from .asks import Ask, Decision, Signature, build_decision, build_override, build_request, resource_of
+from .bundle import pack
+from .gather import Scope
+from .gather import gather as gather_bundle
 from .states import Standing, state_of
 from .subjects import Subject
 from .tree import render_tree
@@ -123,3 +129,22 @@ async def wait(session: Session, subject: Subject, timeout_s: float) -> int:
             session.say(f"{title} did not get there in {timeout_s:g} s")
             return TIMED_OUT
         await asyncio.sleep(POLL_S)
+
+
+async def gather(session: Session, given: argparse.Namespace) -> int:
+    """Write a support bundle; say where it is and what it lacks."""
+    began = time.monotonic()
+    scope = Scope(None if given.all_namespaces else session.namespace, given.operator_namespace)
+    bundle = await gather_bundle(session.client, scope, datetime.fromisoformat(session.timestamp()).astimezone(UTC))
+    path, data = Path(given.output or f"{bundle.name}.tar.gz"), pack(bundle)
+    _write_private(path, data)
+    seconds = time.monotonic() - began
+    session.say(f"{path}: {len(bundle.files)} files of {scope}, {len(data):,} bytes, {seconds:.1f} s")
+    for part, why in sorted(bundle.missing.items()):
+        session.say(f"not collected: {part}: {why}")
+    return OK
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    path.touch(0o600)
+    path.write_bytes(data)

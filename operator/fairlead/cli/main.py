@@ -82,7 +82,16 @@ def _build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     lifting.add_argument("--version", required=True, metavar="MODELVERSION", help="the refused version")
     lifting.add_argument("--reason", required=True, help="why; it is recorded in the object")
+    _add_keeping(verbs)
     return parser
+
+
+def _add_keeping(verbs: _Verbs) -> None:
+    """Add the verbs for those who keep an installation."""
+    gathering = _add(verbs, "gather", "a support bundle: objects, events, logs, metrics; no secrets", commands.gather)
+    gathering.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
+    gathering.add_argument("--operator-namespace", help="default: wherever an operator is found")
+    gathering.add_argument("-o", "--output", metavar="FILE", help="default: fairlead-<time>.tar.gz")
 
 
 def _deciding(decision: Decision) -> Verb:

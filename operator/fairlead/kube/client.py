@@ -78,6 +78,7 @@ class Client:
         guard: Callable[[], None] | None = None,
         on_request: Callable[[str, str], None] = _uncounted,
         user_agent: str = f"fairlead/{__version__}",
+        field_manager: str = FIELD_MANAGER,
     ) -> None:
         self._connection = connection
         self._api = ApiClient(connection.configuration)
@@ -85,6 +86,7 @@ class Client:
         self._guard = guard
         self._on_request = on_request
         self._user_agent = user_agent
+        self._field_manager = field_manager
 
     async def close(self) -> None:
         """Close the connections."""
@@ -130,12 +132,18 @@ class Client:
             return frozenset()
         return frozenset(entry["name"] for entry in answer.get("resources") or ())
 
-    async def read_log(self, namespace: str, pod: str, container: str, lines: int) -> str:
-        """Return the last lines of a container, at most 64 KiB."""
+    async def read_log(self, namespace: str, pod: str, container: str, lines: int, *, previous: bool = False) -> str:
+        """Return the last lines of a container (or of the one before its last restart), at most 64 KiB."""
         path = f"/api/v1/namespaces/{namespace}/pods/{quote(pod)}/log"
         query = {"container": container, "tailLines": str(lines), "limitBytes": str(LOG_LIMIT_BYTES)}
+        query |= {"previous": "true"} if previous else {}
         request = _Request("GET", path, f"log of Pod {namespace}/{pod}", self._timeouts.read_s, query)
         _, raw = await self._exchange(request)
+        return raw.decode("utf-8", "replace")
+
+    async def read_text(self, path: str) -> str:
+        """Return what the API server answers at a path, as text: its version, or what it forwards of a pod."""
+        _, raw = await self._exchange(_Request("GET", path, f"get {path}", self._timeouts.read_s))
         return raw.decode("utf-8", "replace")
 
     # Writing
@@ -143,7 +151,7 @@ class Client:
     async def create(self, resource: Resource, namespace: str, body: Body) -> dict[str, Any]:
         """POST; AlreadyExistsError when the name is in use."""
         what = f"create {describe(resource, namespace, body['metadata'].get('name', '?'))}"
-        query = {"fieldManager": FIELD_MANAGER}
+        query = {"fieldManager": self._field_manager}
         return await self._write("POST", resource_path(resource, namespace), what, query=query, body=body)
 
     async def apply(
@@ -154,7 +162,7 @@ class Client:
         path = resource_path(resource, namespace, name, "status" if status else "")
         what = f"apply {'status of ' if status else ''}{describe(resource, namespace, name)}"
         query = {
-            "fieldManager": STATUS_MANAGER if status else FIELD_MANAGER,
+            "fieldManager": STATUS_MANAGER if status else self._field_manager,
             "force": "true" if force else "false",
         }
         return await self._write("PATCH", path, what, query=query, body=body, content_type=APPLY_TYPE)
