@@ -6,9 +6,10 @@ role that says it belongs to it, which is the same set of rules. Used by integra
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,45 @@ _INSTALLED = {resource.kind: resource for resource in (CLUSTER_ROLE, POLICY, POL
 GUARDED = "fairlead.dev/guarded"  # on a test's namespace: the policies hold there, and in nobody else's
 
 
+def _tool(name: str) -> str:
+    cache = os.environ.get("FAIRLEAD_CACHE") or str(Path.home() / ".cache" / "fairlead")
+    found = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), f"{cache}/bin")))
+    if found is None:
+        raise RuntimeError(f"there is no {name}; `make tools` makes it")
+    return found
+
+
 def render(*settings: str, release: str = "fairlead", namespace: str = "fairlead-system") -> list[dict[str, Any]]:
     """Return the chart's objects with these values."""
     flags = [word for setting in settings for word in ("--set", setting)]
-    command = ["helm", "template", release, str(CHART), "--kube-version", "1.34.0", "--namespace", namespace, *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return [obj for obj in yaml.safe_load_all(done.stdout) if obj]
+    where = ("--kube-version", "1.34.0", "--namespace", namespace)
+    text = _run(_tool("helm"), "template", release, str(CHART), *where, *flags)
+    return [obj for obj in yaml.safe_load_all(text) if obj]
+
+
+def _run(*command: str, given: str | None = None) -> str:
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def install(plane: ControlPlane, namespace: str, *settings: str) -> None:
+    """Install the operator's service account, roles and bindings as the chart renders them with these values."""
+    kinds = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+    objects = [obj for obj in render(*settings, namespace=namespace) if obj["kind"] in kinds]
+    for obj in objects:
+        if not obj["kind"].startswith("Cluster"):
+            obj["metadata"].setdefault("namespace", namespace)  # as helm does where the chart says none
+    _kubectl(plane, "apply", "-f", "-", given=yaml.safe_dump_all(objects))
+
+
+def token_of(plane: ControlPlane, namespace: str, account: str) -> str:
+    """Return a token of a service account."""
+    return _kubectl(plane, "create", "token", account, "--namespace", namespace).strip()
+
+
+def _kubectl(plane: ControlPlane, *words: str, given: str | None = None) -> str:
+    return _run(_tool("kubectl"), "--kubeconfig", str(plane.kubeconfig()), *words, given=given)
 
 
 async def install_rights(api: Client) -> None:
@@ -98,11 +132,3 @@ async def can_i(api: Client, user: str, verb: str, plural: str, namespace: str, 
     attributes = {"namespace": namespace, "verb": verb, "group": group, "resource": plural, "subresource": subresource}
     body = {"metadata": {}, "spec": {"user": user, "resourceAttributes": attributes}}
     return bool((await api.create(REVIEW, "", body))["status"]["allowed"])
-
-
-def grants(objects: list[dict[str, Any]], name: str) -> Iterator[tuple[str, str, str]]:
-    """Yield (group, resource, verb) of every rule of the roles of this name."""
-    for obj in objects:
-        if obj["kind"] in ("Role", "ClusterRole") and obj["metadata"]["name"] == name:
-            for rule in obj["rules"]:
-                yield from ((g, r, v) for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"])
