@@ -164,7 +164,7 @@ class Proxy:
                 return web.Response(status=response.status, body=await response.read())
             reply = web.StreamResponse(headers={"Content-Type": "application/json"})
             await reply.prepare(request)
-            async for line in _lines(response):
+            async for line in lines_of(response):
                 await self._deliver(call, line, reply)
             return reply
 
@@ -186,7 +186,7 @@ def _parsed(raw: bytes) -> Json | None:
     return found if isinstance(found, dict) else None
 
 
-async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def lines_of(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     held = b""
     async for chunk in response.content.iter_any():
         *whole, held = (held + chunk).split(b"\n")

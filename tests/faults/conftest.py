@@ -1,0 +1,25 @@
+"""The arena of the fault tests: one control plane a session; one event loop a module, so that scenarios share it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.support.control_plane import ControlPlane, control_plane
+
+from .arena import Arena, arena
+
+
+@pytest.fixture(scope="session")
+def plane() -> Iterator[ControlPlane]:
+    with control_plane() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def faults(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Arena]:
+    folder: Path = tmp_path_factory.mktemp("faults")
+    async with arena(plane, folder) as made:
+        yield made
