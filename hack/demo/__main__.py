@@ -33,11 +33,13 @@ def main() -> int:
     """Tell the story; return 0 when every step ended as told."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--rate", type=float, default=120, help="requests per second of live traffic")
-    rate = parser.parse_args().rate
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a further value of the chart")
+    said = parser.parse_args()
+    rate = said.rate
     narrator, cluster = Narrator(), Cluster(NAMESPACE)
     feedback = Feedback(NAMESPACE, f"{story.SERVICE}-control")
     traffic = Traffic(GATEWAY, HOSTNAME, rate, feedback)
-    stage = story.Stage(cluster, narrator, Lake(), traffic, feedback)
+    stage = story.Stage(cluster, narrator, Lake(), traffic, feedback, tuple(said.set))
     try:
         _tell(stage)
     except StoryBrokenError as error:

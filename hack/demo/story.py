@@ -27,6 +27,7 @@ class Stage:
     lake: Lake
     traffic: Traffic
     feedback: Feedback
+    settings: tuple[str, ...] = ()  # further values of the chart
 
     def apply(self, name: str) -> None:
         """Apply a manifest of the example and say so."""
@@ -51,9 +52,10 @@ def install(stage: Stage) -> None:
     step = stage.narrator.step("Install Fairlead", "The chart brings the CRDs, the operator and the approval policy.")
     words = ("upgrade", "--install", "fairlead", str(ROOT / "charts" / "fairlead"), "--wait", "--timeout", "3m")
     where = ("--namespace", "fairlead-system", "--create-namespace", "--kube-context", "kind-fairlead")
+    stage.apply("00-*.yaml")  # first: in namespaced mode the chart puts a Role there
     stage.narrator.say("$ helm upgrade --install fairlead charts/fairlead -n fairlead-system --create-namespace --wait")
-    run("helm", *words, *where, "--set", f"podAnnotations.fairlead\\.dev/installed=t{int(time.time())}")
-    stage.apply("00-*.yaml")
+    stamp = f"podAnnotations.fairlead\\.dev/installed=t{int(time.time())}"
+    run("helm", *words, *where, *(word for setting in (stamp, *stage.settings) for word in ("--set", setting)))
     stage.cluster.apply_objects(stage.lake.secret(stage.cluster.namespace))
     stage.narrator.done(step, "installed", "operator ready; namespace flights holds the Secret fairlead-store")
 

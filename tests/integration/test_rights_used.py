@@ -23,7 +23,7 @@ import yaml
 from tests.support.chart_rights import install, token_of
 from tests.support.control_plane import ControlPlane, control_plane
 from tests.support.eventually import eventually
-from tests.support.rights import RARE, describe, is_denied, used
+from tests.support.rights import RARE, refused, used
 from tests.support.toy import deployment_of, job_of
 
 from fairlead.api.conditions import find_condition
@@ -168,7 +168,7 @@ async def test_nothing_is_refused_and_no_secret_is_asked_for(begin: Begin, user:
     process.terminate()
     assert await process.wait() == 0  # which ends the watches, so that the audit log has them
     entries = installed.entries()
-    assert [describe(entry) for entry in entries if is_denied(entry)] == []
+    assert refused(entries) == []
     asked = {entry["objectRef"]["resource"] for entry in entries if entry.get("objectRef")}
     assert not asked & {"secrets", "configmaps", "serviceaccounts", "nodes", "namespaces"}
     if installed.served:
@@ -201,4 +201,4 @@ async def test_what_only_a_mishap_asks_for_is_granted_and_used(
     assert recorder.dropped == 0
     missing = RARE.keys() - used(installed.entries())
     assert not missing, f"excused as rare, and used by no test: {sorted(missing)}"
-    assert [describe(entry) for entry in installed.entries() if is_denied(entry)] == []
+    assert refused(installed.entries()) == []

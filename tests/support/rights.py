@@ -93,11 +93,12 @@ def describe(entry: Entry) -> str:
     return f"{entry['verb']} {entry.get('requestURI', '')} ({reference.get('resource', '')})"
 
 
-def differences(entries: list[Entry], rules: Iterable[Rule]) -> list[str]:
-    """Return what was refused, and what is granted and neither used nor excused, a line each."""
-    refused = sorted({f"refused: {describe(entry)}" for entry in entries if is_denied(entry)})
+def refused(entries: Iterable[Entry]) -> list[str]:
+    """Return what was refused for want of rights, a line each."""
+    return sorted({describe(entry) for entry in entries if is_denied(entry)})
+
+
+def unused(entries: Iterable[Entry], rules: Iterable[Rule]) -> list[str]:
+    """Return what is granted and neither used nor excused, a line each."""
     idle = granted(rules) - used(entries) - UNSEEN.keys() - RARE.keys()
-    return [
-        *refused,
-        *(f"granted and never used: {verb} {resource} of '{group}'" for group, resource, verb in sorted(idle)),
-    ]
+    return [f"{verb} {resource}{'.' + group if group else ''}" for group, resource, verb in sorted(idle)]
