@@ -9,8 +9,18 @@ from typing import Any
 import pytest
 import yaml
 
+from fairlead.app.rbac import RULES
+
 CHART = Path(__file__).resolve().parents[2] / "charts" / "fairlead"
 ROOT = CHART.parents[1]
+WRITES = {"create", "update", "patch", "delete"}
+RULES_OF_CHILDREN = {
+    (rule.api_group, resource)
+    for rule in RULES
+    for resource in rule.resources
+    if rule.where == "served" and WRITES & set(rule.verbs)
+    if rule.api_group not in ("events.k8s.io", "fairlead.dev")  # the policy has fairlead.dev as a whole
+}
 KUBE = ("--kube-version", "1.34.0")  # what `helm template` would ask a cluster for
 
 
@@ -116,3 +126,22 @@ def test_an_endpoint_is_asked_for() -> None:
     done = helm("template", "fairlead", str(CHART), *KUBE, "--set", "store.namespaces={team-a}")
     assert done.returncode != 0
     assert "store.endpoint" in done.stderr
+
+
+def test_only_the_holder_of_the_lease_writes() -> None:
+    policies = {obj["metadata"]["name"]: obj for obj in of_kind(render(), "ValidatingAdmissionPolicy")}
+    spec = policies["fairlead-leader"]["spec"]
+    rules = RULES_OF_CHILDREN - {
+        (group, resource)
+        for rule in spec["matchConstraints"]["resourceRules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert rules == set(), "what the operator writes and the policy leaves out"
+    bindings = {obj["metadata"]["name"]: obj for obj in of_kind(render(), "ValidatingAdmissionPolicyBinding")}
+    lease = bindings["fairlead-leader"]["spec"]["paramRef"]
+    assert (lease["name"], lease["namespace"]) == ("fairlead", "fairlead-system")
+    # Failing closed would keep everybody from writing Services and Deployments while the Lease cannot be looked up.
+    assert (spec["failurePolicy"], lease["parameterNotFoundAction"]) == ("Ignore", "Allow")
+    without = of_kind(render("operator.lease.fence=false"), "ValidatingAdmissionPolicy")
+    assert "fairlead-leader" not in {obj["metadata"]["name"] for obj in without}

@@ -14,9 +14,10 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -71,7 +72,9 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def control_plane(binaries: Path | None = None) -> Iterator[ControlPlane]:
+def control_plane(
+    binaries: Path | None = None, audit_rules: Sequence[Mapping[str, Any]] = ({"level": "Metadata"},)
+) -> Iterator[ControlPlane]:
     """Start etcd and kube-apiserver, wait until they answer, and stop them in the end."""
     binaries = binaries or find_binaries()
     folder = Path(tempfile.mkdtemp(prefix="fairlead-control-plane-"))
@@ -82,7 +85,7 @@ def control_plane(binaries: Path | None = None) -> Iterator[ControlPlane]:
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.enter_context(_process(_etcd(binaries, folder, client, peer), folder / "etcd.log"))
-        _prepare(folder, plane.token)
+        _prepare(folder, plane.token, audit_rules)
         apiserver = stack.enter_context(_process(_apiserver(binaries, folder, client, api), folder / "apiserver.log"))
         _await_ready(plane, apiserver)
         yield plane
@@ -102,14 +105,14 @@ def _etcd(binaries: Path, folder: Path, client: int, peer: int) -> list[str]:
     ]
 
 
-def _prepare(folder: Path, token: str) -> None:
+def _prepare(folder: Path, token: str, audit_rules: Sequence[Mapping[str, Any]]) -> None:
     users = (f"admin-{token},admin,admin,system:masters", f"operator-{token},operator,operator")
     (folder / "tokens.csv").write_text("\n".join(users) + "\n")
     policy = {
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived", "ResponseStarted"],
-        "rules": [{"level": "Metadata"}],
+        "rules": list(audit_rules),
     }
     (folder / "audit.yaml").write_text(yaml.safe_dump(policy))
     subprocess.run(["openssl", "genrsa", "-out", str(folder / "sa.key"), "2048"], check=True, capture_output=True)
@@ -127,7 +130,7 @@ def _apiserver(binaries: Path, folder: Path, client: int, api: int) -> list[str]
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={folder / 'sa.key'}",
         f"--service-account-signing-key-file={folder / 'sa.key'}",
-        "--service-cluster-ip-range=10.0.0.0/24",
+        "--service-cluster-ip-range=10.0.0.0/16",
         "--disable-admission-plugins=ServiceAccount",
         f"--audit-policy-file={folder / 'audit.yaml'}",
         f"--audit-log-path={folder / 'audit.log'}",
