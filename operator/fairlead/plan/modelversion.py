@@ -22,7 +22,7 @@
 | stable in a service | Ready InProduction | stage Production |
 | was stable, is no longer | Ready Archived | stage Archived; Production when a service returns to it |
 | a service's judge refused the bytes | Stalled RejectedByService | make a new version, or override at the service |
-| a person lifted the refusal at the service | Ready Approved or Archived | the service tries it again; Production, or refused anew |
+| a person lifted the refusal there | Ready Approved or Archived | the service tries it again: Production, or refused |
 
 A changed champion means a new evaluation until the version is approved or rejected; then it is never evaluated again.
 Must never approve without an evaluation of what is current, forget a rejection, or trust a pickle that no run of this
@@ -314,7 +314,7 @@ def _final_conditions(status: ModelVersionStatus) -> tuple[Condition, ...]:
     serves = ", ".join(status.production_in or ())
     if status.refusal is not None:
         still = f" It still serves in {serves}: roll that back." if serves else ""
-        message = f"{sentence(status.refusal.message[:900])} It may never go live.{still}"
+        message = f"{sentence(status.refusal.message[:900])} It may never go live; make a new version.{still}"
         return stalled(status.refusal.reason, message)
     if serves:
         return ready(IN_PRODUCTION, f"It is the stable version of InferenceService {serves}.")
