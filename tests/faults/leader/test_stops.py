@@ -165,7 +165,7 @@ async def test_without_the_policy_the_next_reconcile_undoes_it(groups: Groups) -
 
 
 def assert_undone_at_once(group: Group, leader: Replica, late: Write) -> None:
-    """The leader's first reconcile after a late creation deletes what was made: one status write at most before that."""
+    """Fail unless the first reconcile after a late creation deletes it: at most one status write goes before."""
     after = [one for one in group.writes_of(leader, late.at) if one.name == late.name]
     verbs = [f"{one.verb} {one.resource}" for one in after][:2]
     assert "delete jobs" in verbs, f"{late}: then {verbs}"
