@@ -17,6 +17,7 @@ from .kinds import KINDS, Kind
 from .names import CATEGORY, GROUP, VERSION
 
 _DROPPED = ("title", "discriminator", "$defs", "uniqueItems", "propertyNames")
+_OF_INT_OR_STRING = ("description", "x-kubernetes-int-or-string", "pattern", "minimum")
 NAME_RULE = {
     "rule": "size(self.metadata.name) <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
     "message": "metadata.name: at most 40 characters, a letter first, then letters, digits and dashes: "
@@ -40,7 +41,7 @@ def structural(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> dict[str, 
         node["enum"] = [node.pop("const")]
     _bounds(node)
     if node.get("x-kubernetes-int-or-string"):
-        return {key: value for key, value in node.items() if key in ("description", "x-kubernetes-int-or-string")}
+        return {key: value for key, value in node.items() if key in _OF_INT_OR_STRING}
     return _children(node, defs)
 
 

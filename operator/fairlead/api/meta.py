@@ -17,7 +17,11 @@ from fairlead.contract.schema import list_map
 
 from .conditions import parse_time
 
-IntOrQuantity = Annotated[int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True})]
+# An apply with a text that is no quantity is answered 500, as if the server were down: so admission refuses it.
+QUANTITY = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]{1,2})?$"
+IntOrQuantity = Annotated[
+    int | str, Field(json_schema_extra={"x-kubernetes-int-or-string": True, "pattern": QUANTITY, "minimum": 0})
+]
 
 
 class Resources(Model):

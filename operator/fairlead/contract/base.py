@@ -21,7 +21,8 @@ Text = Annotated[str, Field(max_length=1024)]
 Uri = Annotated[str, Field(min_length=1, max_length=2048)]
 Digest = Annotated[str, Field(max_length=80)]
 Percent = Annotated[int, Field(ge=0, le=100)]
-Duration = Annotated[str, Field(max_length=16, pattern=r"^([0-9]+(ms|s|m|h|d))+$")]
+# So many digits that 16 characters stay under 6,000 years: a time beyond the year 9999 cannot be reckoned with.
+Duration = Annotated[str, Field(max_length=16, pattern=r"^([0-9]{1,9}(ms|s|m)|[0-9]{1,6}(h|d))+$")]
 Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
 
 

@@ -102,7 +102,7 @@ class Search(Model):
     trials: Annotated[int, Field(ge=1, le=500)] = 20
     metric: Annotated[str, Field(max_length=64)]
     space: dict[str, Dimension] = Field(max_length=30)
-    max_duration: Annotated[str, Field(max_length=16, pattern=r"^([0-9]+(s|m|h|d))+$")] | None = Field(
+    max_duration: Annotated[str, Field(max_length=16, pattern=r"^([0-9]{1,9}(s|m)|[0-9]{1,6}(h|d))+$")] | None = Field(
         None, description="Budget of wall time: no trial starts after it."
     )
 

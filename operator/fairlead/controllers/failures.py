@@ -25,6 +25,7 @@ from fairlead.kube.errors import KubeError, TerminalError
 from fairlead.plan.types import Obj
 
 SHOWN_AFTER = 3  # attempts in a row; most retryable errors are over by then
+WORDS_HOLD_S = 60.0  # the words of one and the same failure change at most this often
 TERMINAL_RETRY_S = 300.0  # nobody tells us when a foreign object is renamed, so look now and then
 _SUMMARY = (READY, RECONCILING, STALLED)
 
@@ -36,6 +37,18 @@ class Failure:
     reason: str
     message: str
     terminal: bool
+    generation: int = 0
+    since: float = 0.0  # monotonic
+
+    def is_newly_worded(self, shown: Failure | None) -> bool:
+        """Say whether only the words differ from what is shown, and that not long ago.
+
+        A text may differ each time (a webhook's request id, a map's order). Written each time it would be a change that
+        is seen, tried again and written anew without end.
+        """
+        if shown is None or self.since - shown.since > WORDS_HOLD_S:
+            return False
+        return (self.reason, self.terminal, self.generation) == (shown.reason, shown.terminal, shown.generation)
 
     def conditions(self) -> tuple[Condition, ...]:
         """Return Ready with Stalled (terminal) or with Reconciling."""

@@ -11,12 +11,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
+from fairlead.api import names
 from fairlead.api.names import Resource
-from fairlead.kube.errors import KubeError, LeadershipLostError, RetryableError, TerminalError
+from fairlead.kube.errors import (
+    KubeError,
+    LeadershipLostError,
+    NamespaceTerminatingError,
+    RetryableError,
+    TerminalError,
+)
 from fairlead.kube.queue import EVENTFUL, ROUTINE, URGENT, WorkQueue
 from fairlead.kube.recorder import EventType
 from fairlead.kube.store import Store
@@ -58,6 +65,7 @@ class _Memory:
     failure: Failure | None = None  # laid over status until an attempt succeeds
     awaited: tuple[Place, ...] = ()  # our writes that the store has yet to see
     awaited_since: float = 0.0
+    leaving_uid: str = ""  # of the object when its namespace was found to be going
 
 
 @dataclass
@@ -151,6 +159,8 @@ class Loop:
             result = self._after_success(key, delay)
         except LeadershipLostError:
             raise
+        except NamespaceTerminatingError as error:
+            result = self._after_leaving(key, error)
         except Exception as error:  # a bug in one planner must not stop the others
             result = await self._after_failure(key, error)
         if self._metrics is not None:
@@ -162,7 +172,9 @@ class Loop:
         if await self._is_behind(memory):
             return STALE_RETRY_S
         obj = self._store.get(controller.resource, key.namespace, key.name)
-        snapshot = await controller.gather(key, self._world()) if obj is not None and _is_alive(obj) else None
+        if obj is not None and memory.leaving_uid == obj["metadata"].get("uid"):
+            return None  # each child that goes would ask for a new one, and be refused
+        snapshot = await controller.gather(key, self._world()) if obj is not None and _is_ours_to_plan(obj) else None
         if obj is None or snapshot is None:
             self._memories.pop(key, None)
             return None
@@ -202,7 +214,10 @@ class Loop:
             return
         if not is_shown(error, self.queue.failures(work.key) + 1):
             return
-        work.memory.failure = failure_of(error)
+        generation = work.obj["metadata"].get("generation", 0)
+        failure = replace(failure_of(error), generation=generation, since=self._monotonic())
+        if not failure.is_newly_worded(work.memory.failure):
+            work.memory.failure = failure
         observed = work.obj.get("status") or {}
         for base in (
             (observed,) if status is None else (status, observed)
@@ -231,6 +246,15 @@ class Loop:
             return "success"
         self.queue.add_after(key, max(delay_s, SOONEST_REQUEUE_S))
         return "requeue_after"
+
+    def _after_leaving(self, key: Key, error: NamespaceTerminatingError) -> str:
+        """Let go of an object whose namespace goes: that is never taken back, and the object's end is seen anyway."""
+        log.info("%s: nothing more is done: %s", _name(key), error.message)
+        obj = self._store.get(self._controllers[key.kind].resource, key.namespace, key.name)
+        if obj is not None:
+            self._memories.setdefault(key, _Memory()).leaving_uid = obj["metadata"].get("uid", "")
+        self.queue.succeed(key)
+        return "success"
 
     async def _after_failure(self, key: Key, error: Exception) -> str:
         if isinstance(error, TerminalError):
@@ -284,8 +308,11 @@ def _own_key(resource: Resource) -> ToKeys:
     return lambda obj, _view: [key_of(resource, obj)]
 
 
-def _is_alive(obj: Obj) -> bool:
-    return not obj["metadata"].get("deletionTimestamp")
+def _is_ours_to_plan(obj: Obj) -> bool:
+    """Say whether to look at an object: not while it is deleted, nor while its status has yet to be restored."""
+    metadata = obj["metadata"]
+    restoring = names.ANNOTATION_RESTORING in (metadata.get("annotations") or {})
+    return not (restoring or metadata.get("deletionTimestamp"))
 
 
 def _is_unanswered(obj: Obj) -> bool:

@@ -7,6 +7,7 @@
     │   ├── ServerError           5xx
     │   ├── UnauthorizedError     401; credentials are read again
     │   ├── ForbiddenError        403: RBAC, quota, a policy; others mend it without telling us
+    │   │   └── NamespaceTerminatingError  nothing new is taken in a namespace that is being deleted
     │   ├── NotFoundError         404
     │   ├── ConflictError         409: what we saw is no longer so; read it again
     │   ├── AlreadyExistsError    409 on create
@@ -77,6 +78,12 @@ class ForbiddenError(RetryableError):
     reason = "Forbidden"
 
 
+class NamespaceTerminatingError(ForbiddenError):
+    """403: the namespace is being deleted, and the object that asked goes with it."""
+
+    reason = "NamespaceTerminating"
+
+
 class NotFoundError(RetryableError):
     """404."""
 
@@ -141,17 +148,32 @@ _BY_STATUS: dict[int, type[KubeError]] = {
 
 def error_of(status: int, body: Mapping[str, Any], what: str, retry_after_s: float = 0.0) -> KubeError:
     """Return the error for an answer of 400 and more; `what` names verb and object, `body` is a Status or empty."""
-    text = str(body.get("message") or f"HTTP {status}")[:MESSAGE_MAX]
+    text = _text_of(status, body)[:MESSAGE_MAX]
     message = f"{what}: {text}"
     if status == 422 and _is_other_uid(body):
         kind: type[KubeError] = ConflictError
     elif status == 409:
         kind = AlreadyExistsError if body.get("reason") == "AlreadyExists" else ConflictError
+    elif status == 403 and _has_cause(body, "NamespaceTerminating"):
+        kind = NamespaceTerminatingError
     elif status >= 500:
         kind = ServerError
     else:
         kind = _BY_STATUS.get(status, InvalidError)
     return kind(message, reason=_quota_reason(status, text), status=status, retry_after_s=retry_after_s)
+
+
+def _text_of(status: int, body: Mapping[str, Any]) -> str:
+    """Return what the API server says, its causes sorted: it walks maps in a new order each time."""
+    text = str(body.get("message") or f"HTTP {status}")
+    head, invalid, _ = text.partition(" is invalid: ")
+    causes = (body.get("details") or {}).get("causes") or ()
+    said = sorted({f"{cause.get('field', '')}: {cause.get('message', '')}" for cause in causes})
+    return f"{head}{invalid}[{', '.join(said)}]" if invalid and len(said) > 1 else text
+
+
+def _has_cause(body: Mapping[str, Any], reason: str) -> bool:
+    return any(cause.get("reason") == reason for cause in (body.get("details") or {}).get("causes") or ())
 
 
 def _is_other_uid(body: Mapping[str, Any]) -> bool:

@@ -202,13 +202,15 @@ def _absent(pursuit: Pursuit, tries: Tries, now: datetime) -> Step:
     assert tries.attempt is not None
     if tries.attempt.uid:
         return Step(tries, outcome=Lost(gone=True))
-    # Status was written and the Job was not made: the same attempt again.
-    return start(pursuit, tries.attempt.number, tries.failures, now)
+    # Status was written and the Job was not made: the same attempt again, with its time. A Job that is refused for good
+    # would else be a new status at each second, and each status a further attempt.
+    since = parse_time(tries.attempt.started_at) if tries.attempt.started_at else now
+    return start(pursuit, tries.attempt.number, tries.failures, since)
 
 
 def _running(state: Running, tries: Tries, seen: Seen, now: datetime) -> Step:
     if state.counts.store >= MAX_STORE_FAILURES:
-        unknown = Problem(jobs.STORE_UNREACHABLE, "The object store cannot be reached.")
+        unknown = Problem(jobs.STORE_UNREACHABLE, jobs.STORE_SILENT)
         return replace(give_up(tries, seen, state.problem or unknown, now), counts=state.counts)
     # An ended Job whose last pod is yet to be seen ends in a moment, with an event or without one.
     soon = PODS_WAIT.total_seconds() if seen.job is not None and is_finished(seen.job) else LOOK_AGAIN_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import yaml
 
 from fairlead.api.crd import crd, structural, write_crds
 from fairlead.api.kinds import KINDS, Kind
+from fairlead.api.meta import QUANTITY
 from fairlead.api.names import OWN_KINDS
+from fairlead.contract.base import Duration, duration_s
 
 FOLDER = Path(__file__).parents[3] / "crds"
 KIND = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.resource.kind)
@@ -122,6 +125,27 @@ def test_kubectl_get_shows_ready_state_and_age(kind: Kind) -> None:
     assert names["categories"] == ["fairlead"]
     assert names["shortNames"] == [kind.short_name]
     assert not {"isvc", "mv", "ds"} & set(names["shortNames"]), "these belong to others"
+
+
+def test_the_longest_duration_can_be_reckoned_with() -> None:
+    pattern = next(m.pattern for m in Duration.__metadata__[0].metadata if hasattr(m, "pattern"))
+    for text in ("999999d999999d99", "999999d999999d9d", "999999999m99999d", "999999999m", "999999h999999h9h"):
+        if re.search(pattern, text):
+            assert datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=duration_s(text)) < datetime.max.replace(
+                tzinfo=UTC
+            )
+    for text in ("9999999d", "9999999999m", "99999999999999d"):
+        assert not re.search(pattern, text), text
+
+
+@pytest.mark.parametrize("text", ["1", "500m", "1Gi", "1.5", ".5", "5.", "1e3", "1E-3", "2Ei", "100n"])
+def test_quantities_are_accepted(text: str) -> None:
+    assert re.search(QUANTITY, text)
+
+
+@pytest.mark.parametrize("text", ["", "banana", "-1", "1Zi", "1 Gi", "1.5.5", "{{}}", "1e", "Gi"])
+def test_what_is_no_quantity_is_refused_at_admission(text: str) -> None:
+    assert not re.search(QUANTITY, text)
 
 
 def test_a_union_cannot_be_said_structurally() -> None:

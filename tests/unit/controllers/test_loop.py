@@ -143,6 +143,23 @@ async def test_a_terminal_error_stalls_at_once_and_is_tried_again_seldom_and_sil
     assert bench.events[-1] == ("Warning", "Invalid")
 
 
+async def test_an_error_whose_words_change_each_time_is_written_once(bench: Bench) -> None:
+    """A write is an event, an event a further attempt: words that differ each time would make a hot loop."""
+    bench.user(job=True)
+    bench.api.fail("create", *(InvalidError(f"refused, request {number}") for number in range(100)))
+    await bench.turn()
+    assert find_condition(bench.toy(), "Stalled")["message"] == "refused, request 0"  # type: ignore[index]
+    bench.clock.advance(61)
+    bench.queue.add(KEY)
+    await bench.turn()
+    assert find_condition(bench.toy(), "Stalled")["message"] != "refused, request 0"  # type: ignore[index]
+    shown = find_condition(bench.toy(), "Stalled")
+    bench.user(job=True, replicas=2)
+    await bench.turn()
+    assert find_condition(bench.toy(), "Stalled")["message"] != shown["message"]  # type: ignore[index]
+    bench.laws.assert_kept()
+
+
 async def test_a_change_of_spec_ends_the_wait_of_a_stalled_object(bench: Bench) -> None:
     bench.user()
     bench.api.fail("create", *[InvalidError("no")] * 3)

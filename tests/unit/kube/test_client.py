@@ -187,3 +187,16 @@ async def test_a_log_is_text(api: FakeApi, client: Client) -> None:
     api.interfere = lambda _request: web.Response(body=b"one\ntw\xff\n")
     assert await client.read_log("ns", "p", "main", 5) == "one\ntw\ufffd\n"
     assert api.requests[-1][2] == {"container": "main", "tailLines": "5", "limitBytes": "65536"}
+
+
+def test_causes_come_in_one_order() -> None:
+    """The API server walks maps in a new order each time; the same refusal must have the same words."""
+
+    def refusal(*fields: str) -> str:
+        causes = [{"field": field, "message": "bad", "reason": "FieldValueInvalid"} for field in fields]
+        message = f'Job "a" is invalid: [{", ".join(f"{field}: bad" for field in fields)}]'
+        return errors.error_of(422, {"message": message, "details": {"causes": causes}}, "create Job a").message
+
+    assert refusal("spec.b", "spec.a") == refusal("spec.a", "spec.b")
+    assert refusal("spec.b", "spec.a") == 'create Job a: Job "a" is invalid: [spec.a: bad, spec.b: bad]'
+    assert refusal("spec.a") == 'create Job a: Job "a" is invalid: [spec.a: bad]'
