@@ -109,6 +109,12 @@ class Cluster:
             time.sleep(POLL_S)
 
 
+def restricted_namespace(name: str, labels: Mapping[str, str] | None = None) -> Obj:
+    """Return a Namespace that enforces restricted pod security."""
+    wanted = {"pod-security.kubernetes.io/enforce": "restricted", **(labels or {})}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": wanted}}
+
+
 def condition(obj: Obj | None, type_: str) -> Obj:
     """Return a condition, or an Unknown one."""
     conditions = ((obj or {}).get("status") or {}).get("conditions") or ()

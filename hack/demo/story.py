@@ -7,7 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .cluster import ROOT, Cluster, Obj, StoryBrokenError, condition, is_ready, is_stalled, ready_of, run
+from .cluster import (
+    ROOT,
+    Cluster,
+    Obj,
+    StoryBrokenError,
+    condition,
+    is_ready,
+    is_stalled,
+    ready_of,
+    restricted_namespace,
+    run,
+)
 from .feedback import Feedback
 from .lake import Lake
 from .narrator import Narrator
@@ -51,9 +62,10 @@ def install(stage: Stage) -> None:
     """Step: the operator, by the chart."""
     step = stage.narrator.step("Install Fairlead", "The chart brings the CRDs, the operator and the approval policy.")
     words = ("upgrade", "--install", "fairlead", str(ROOT / "charts" / "fairlead"), "--wait", "--timeout", "3m")
-    where = ("--namespace", "fairlead-system", "--create-namespace", "--kube-context", "kind-fairlead")
+    where = ("--namespace", "fairlead-system", "--kube-context", "kind-fairlead")
     stage.apply("00-*.yaml")  # first: in namespaced mode the chart puts a Role there
-    stage.narrator.say("$ helm upgrade --install fairlead charts/fairlead -n fairlead-system --create-namespace --wait")
+    stage.cluster.apply_objects(restricted_namespace("fairlead-system"))
+    stage.narrator.say("$ helm upgrade --install fairlead charts/fairlead -n fairlead-system --wait")
     stamp = f"podAnnotations.fairlead\\.dev/installed=t{int(time.time())}"
     run("helm", *words, *where, *(word for setting in (stamp, *stage.settings) for word in ("--set", setting)))
     stage.cluster.apply_objects(stage.lake.secret(stage.cluster.namespace))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hack.demo.cluster import CONTEXT, PLURALS, ROOT, Cluster, Obj, condition, is_ready
+from hack.demo.cluster import CONTEXT, PLURALS, ROOT, Cluster, Obj, condition, is_ready, restricted_namespace
 from hack.demo.lake import ACCESS_KEY, BUCKET, ENDPOINT, INSIDE, SECRET_KEY
 from minio import Minio
 
@@ -42,9 +42,10 @@ def refused(*words: str, given: Mapping[str, Any] | None = None) -> str:
 
 
 def install_operator() -> None:
-    """Install or upgrade Fairlead by its chart and wait until it is ready."""
+    """Install or upgrade Fairlead by its chart, under restricted pod security, and wait until it is ready."""
+    kubectl("apply", "-f", "-", given=json.dumps(restricted_namespace(SYSTEM)))
     command = ["helm", "upgrade", "--install", "fairlead", str(ROOT / "charts/fairlead"), "--kube-context", CONTEXT]
-    where = ["-n", SYSTEM, "--create-namespace", "--wait", "--timeout", "3m"]
+    where = ["-n", SYSTEM, "--wait", "--timeout", "3m"]
     stamp = ["--set", f"podAnnotations.fairlead\\.dev/installed=t{int(time.time())}"]
     done = subprocess.run([*command, *where, *stamp], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -76,9 +77,7 @@ class Team:
         digest = hashlib.sha256(f"{test_name} {time.time_ns()}".encode()).hexdigest()[:5]
         words = re.sub(r"[^a-z0-9]+", "-", test_name.removeprefix("test_").lower()).strip("-")[:40].strip("-")
         team = cls(f"{words}-{digest}")
-        labels = {"pod-security.kubernetes.io/enforce": "restricted", "fairlead.dev/e2e": "true"}
-        metadata = {"name": team.namespace, "labels": labels}
-        team.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}, team.secret())
+        team.apply(restricted_namespace(team.namespace, {"fairlead.dev/e2e": "true"}), team.secret())
         return team
 
     def secret(self, name: str = "fairlead-store", **changes: str) -> Obj:
