@@ -1,12 +1,14 @@
 """One function per verb: read objects, let a pure function decide or render, write at most one patch.
 
-With `gather.py` the only module of the plugin that does IO, to the cluster through `kube/`. Called by `main.py`.
+With `gather.py` and `backup.py` the only one of the plugin that does IO, to the cluster through `kube/`. Called by
+`main.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,7 +23,9 @@ from fairlead.api.names import Resource
 from fairlead.kube.client import Client
 from fairlead.kube.person import ask_who, connect_person
 
+from . import saved as saved_form
 from .asks import Ask, Decision, Signature, build_decision, build_override, build_request, resource_of
+from .backup import Restoring, collect
 from .bundle import pack
 from .gather import Scope
 from .gather import gather as gather_bundle
@@ -67,7 +71,7 @@ class Session:
 async def open_session(kubeconfig: str | None, context: str | None, namespace: str | None) -> AsyncIterator[Session]:
     """Yield a session on a context's cluster and, unless named, its namespace. Raises NoConnectionError."""
     connection, own = await connect_person(kubeconfig, context)
-    client = Client(connection, user_agent=f"kubectl-fairlead/{__version__}")
+    client = Client(connection, user_agent=f"kubectl-fairlead/{__version__}", field_manager="kubectl-fairlead")
     try:
         yield Session(client, namespace or own)
     finally:
@@ -143,6 +147,32 @@ async def gather(session: Session, given: argparse.Namespace) -> int:
     for part, why in sorted(bundle.missing.items()):
         session.say(f"not collected: {part}: {why}")
     return OK
+
+
+async def backup(session: Session, given: argparse.Namespace) -> int:
+    """Write all objects of the five kinds, with status, to a file or to standard output."""
+    namespace = None if given.all_namespaces else session.namespace
+    at = session.timestamp()
+    saved = [saved_form.save(obj, at) for obj in await collect(session.client, namespace)]
+    text = saved_form.render(saved, str(Scope(namespace)), at)
+    if not given.output:
+        session.say(text.rstrip())
+        return OK
+    _write_private(Path(given.output), text.encode())
+    session.say(f"{given.output}: {len(saved)} objects of {Scope(namespace)}")
+    return OK
+
+
+async def restore(session: Session, given: argparse.Namespace) -> int:
+    """Put back what a backup holds; 1 when a version has to be decided again."""
+    text = sys.stdin.read() if given.file == "-" else _read(Path(given.file))
+    restoring = Restoring(session.client, saved_form.read(text), session.say)
+    await restoring.run()
+    return STALLED if restoring.undecided else OK
+
+
+def _read(path: Path) -> str:
+    return path.read_text()
 
 
 def _write_private(path: Path, data: bytes) -> None:

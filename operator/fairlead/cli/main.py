@@ -19,6 +19,7 @@ from fairlead.kube.errors import KubeError
 from . import commands
 from .asks import CannotAskError, Decision
 from .commands import Session
+from .saved import SavedError
 from .subjects import Subject, SubjectError, read_subject
 
 FAILED = 2
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _build_parser().parse_args(arguments)
     try:
         return asyncio.run(_run(given))
-    except (KubeError, NoConnectionError, CannotAskError, SubjectError) as error:
+    except (KubeError, NoConnectionError, CannotAskError, SubjectError, SavedError, OSError) as error:
         print(f"kubectl fairlead {given.verb}: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -88,6 +89,11 @@ def _build_parser() -> argparse.ArgumentParser:
 
 def _add_keeping(verbs: _Verbs) -> None:
     """Add the verbs for those who keep an installation."""
+    saving = _add(verbs, "backup", "all objects with what was decided, as a file", commands.backup)
+    saving.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
+    saving.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
+    restoring = _add(verbs, "restore", "put back what a backup holds; what exists is left alone", commands.restore)
+    restoring.add_argument("-f", "--file", required=True, metavar="FILE", help="the backup; -: standard input")
     gathering = _add(verbs, "gather", "a support bundle: objects, events, logs, metrics; no secrets", commands.gather)
     gathering.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
     gathering.add_argument("--operator-namespace", help="default: wherever an operator is found")

@@ -43,6 +43,9 @@ class State:
 def state_of(obj: Obj) -> State:
     """Return where an object stands; status of an older spec, or older than a request, is not an answer yet."""
     ready = find_condition(obj, READY)
+    if names.ANNOTATION_RESTORING in (obj["metadata"].get("annotations") or {}):
+        message = "The operator leaves it alone until it is restored: `kubectl fairlead restore -f <the backup>`."
+        return State(Standing.WORKING, "Restoring", message)
     if ready is None:
         return State(Standing.WORKING, "NotSeenYet", "The operator has not looked at it yet; does it run?")
     reason, message = str(ready.get("reason") or ""), str(ready.get("message") or "")

@@ -242,6 +242,14 @@ async def test_objects_that_are_deleted_are_left_alone(bench: Bench) -> None:
     assert bench.api.calls == []
 
 
+async def test_objects_that_wait_for_their_restoration_are_left_alone(bench: Bench) -> None:
+    toy = build_toy("a", "ns")
+    toy["metadata"]["annotations"] = {"fairlead.dev/restoring": "2026-01-01T00:00:00Z"}
+    bench.store.observe(TOY, bench.api.put(TOY, toy))
+    await bench.turn()
+    assert bench.api.calls == []
+
+
 async def test_after_a_scale_the_loop_waits_for_its_echo(bench: Bench) -> None:
     bench.user(replicas=1)
     await bench.turn()
