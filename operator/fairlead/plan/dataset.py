@@ -202,7 +202,7 @@ def _under_way(dataset: Dataset, tick: Tick, step: Step) -> tuple[Condition, ...
     if step.problem is not None:
         said = working(step.problem.reason, step.problem.message)
     elif _was_valid_under(dataset.status, tick):
-        said = ready(REFRESHING, f"Job {job} reads the source again; {_stays(dataset.status)}")
+        said = ready(REFRESHING, f"Job {job} reads the source again. {_stays(dataset.status)}")
     else:
         said = working(SNAPSHOTTING, f"Job {job} reads the source and checks it.")
     return (*said, *_validated(dataset.status.last_check))
@@ -283,7 +283,7 @@ def _suspended() -> tuple[Condition, ...]:
 
 
 def _stays(status: DatasetStatus) -> str:
-    return f"revision {status.revision} stays current." if status.revision else "there is no valid revision yet."
+    return f"Revision {status.revision} stays current." if status.revision else "There is no valid revision yet."
 
 
 def _validated(last: LastCheck | None) -> tuple[Condition, ...]:

@@ -40,7 +40,7 @@ from .jobs import Failed, Running, Succeeded, observe_job
 from .pending_pods import Problem
 from .retraining import Retraining, plan_retraining
 from .schedule import BadSchedule, next_time
-from .status import new_status
+from .status import new_status, sentence
 from .types import Action, Apply, Delete, Obj, Plan
 
 SERVICE_MISSING = "ServiceMissing"
@@ -123,7 +123,7 @@ def _state(snapshot: DriftMonitorSnapshot, status: DriftMonitorStatus, now: date
     trouble = _trouble(snapshot, now)
     if trouble is not None:
         return working(
-            trouble.reason, f"{trouble.message} The check is tried again at {snapshot.monitor.spec.schedule}."
+            trouble.reason, f"{sentence(trouble.message)} The check is tried again at {snapshot.monitor.spec.schedule}."
         )
     newest = status.retrainings[0] if status.retrainings else None
     if newest is not None and newest.outcome in ("", "Started"):
@@ -240,8 +240,11 @@ def _apply(snapshot: DriftMonitorSnapshot, order: JobOrder, schedule: str, *, su
 
 def _cleanup_order(snapshot: DriftMonitorSnapshot) -> JobOrder:
     monitor = snapshot.monitor
+    prefix = keys.report(monitor.namespace, monitor.name, "").rstrip("/") + "/"
+    shown = monitor.status.last_window.report_key if monitor.status.last_window else ""
     document = CleanupInput(
-        prefix=keys.report(monitor.namespace, monitor.name, "").rstrip("/") + "/",
+        prefix=prefix,
+        keep=[shown.removeprefix(prefix).split("/")[0]] if shown.startswith(prefix) else [],
         older_than_days=duration_s(monitor.spec.keep_reports) / 86400,
     )
     return _order(snapshot, "cleanup", document)

@@ -32,6 +32,7 @@ TIMED_OUT = "TimedOut"
 PROGRAM_FAILED = "ProgramFailed"
 RESULT_LOST = "ResultLost"
 
+STORE_SILENT = f"The object store cannot be reached; check the endpoint in Secret {env.STORE_SECRET} and that it is up."
 VOLUME_WAIT = timedelta(seconds=20)  # mounting takes a second or two; beyond this a volume is probably missing
 PODS_WAIT = timedelta(seconds=5)  # how long the pods of an ended Job may come later than the Job itself
 TAIL_LINES, TAIL_WIDTH = 20, 512
@@ -267,7 +268,9 @@ def _newest_summary(pods: Iterable[Pod]) -> Summary | None:
 
 def _problem(job: Obj, pods: Sequence[Pod], now: datetime) -> Problem | None:
     if (job.get("spec") or {}).get("suspend"):
-        return Problem(QUEUED, "The Job waits in its queue; Kueue starts it once there is quota.")
+        return Problem(
+            QUEUED, "The Job waits in its queue; Kueue starts it once there is quota. Raise the quota, or wait."
+        )
     if not pods:
         return None
     newest = pods[-1]
@@ -288,7 +291,7 @@ def _ended_problem(pod: Pod) -> Problem | None:
         info = _error_info(pod.message)
         if info is not None:
             return Problem(info.reason, info.message)
-        return Problem(STORE_UNREACHABLE, _last_line(pod.message) or "The object store cannot be reached.")
+        return Problem(STORE_UNREACHABLE, _last_line(pod.message) or STORE_SILENT)
     return None
 
 

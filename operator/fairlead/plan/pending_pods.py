@@ -13,6 +13,7 @@ from typing import Any
 
 from fairlead.contract import env
 
+from .status import sentence
 from .types import Obj
 
 STORE_SECRET_MISSING = "StoreSecretMissing"
@@ -23,6 +24,8 @@ UNSCHEDULABLE = "Unschedulable"
 _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 _CONFIG = "CreateContainerConfigError"
 _QUOTED = 300  # characters of the cluster's own words; conditions stay short
+_ROOM = "Add or free a node, or ask for less in resources.requests."
+_PULLABLE = "Correct its name, or let the nodes reach its registry; then it is pulled by itself."
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ def pending_problem(pod: Obj) -> Problem | None:
     """Return what keeps the containers of a pod from starting, or None when nothing is said."""
     refusal = scheduler_refusal(pod)
     if refusal is not None:
-        return Problem(UNSCHEDULABLE, f"No node takes pod {pod['metadata']['name']}: {refusal}")
+        message = f"No node takes pod {pod['metadata']['name']}: {sentence(refusal)} {_ROOM}"
+        return Problem(UNSCHEDULABLE, message)
     problems = (_waiting_problem(state) for state in waiting_states(pod))
     return next((problem for problem in problems if problem is not None), None)
 
@@ -64,7 +68,9 @@ def _waiting_problem(state: Mapping[str, Any]) -> Problem | None:
     if reason == _CONFIG:
         return _missing(message[:_QUOTED])
     if reason in _PULL:
-        return Problem(IMAGE_PULL_FAILED, f"The image cannot be pulled: {message[:_QUOTED] or reason}")
+        return Problem(
+            IMAGE_PULL_FAILED, f"The image cannot be pulled: {sentence(message[:_QUOTED] or reason)} {_PULLABLE}"
+        )
     return None
 
 

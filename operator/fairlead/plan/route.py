@@ -14,6 +14,7 @@ from fairlead.api.inferenceservice import InferenceService
 
 from . import children
 from .children import Json, Owner
+from .status import sentence
 from .traffic import Share
 from .types import Obj
 
@@ -22,6 +23,7 @@ GATEWAY_API_MISSING = "GatewayApiMissing"
 HOSTNAME_CONFLICT = "HostnameConflict"
 ROUTE_PENDING = "RoutePending"
 ROUTE_REFUSED = "RouteRefused"
+_ADMIT = "Let its listeners admit this namespace and hostname, or name another Gateway in spec.traffic."
 
 _GROUP = names.HTTP_ROUTE.api_version.partition("/")[0]
 
@@ -120,7 +122,7 @@ def route_facts(service: InferenceService, *, api_present: bool, gateway: Obj | 
         return RouteFacts(RouteProblem(GATEWAY_MISSING, message), written=written)
     refusal, accepted = _answer(route, reference)
     if refusal:
-        message = f"Gateway {place} does not take the route: {refusal}"
+        message = f"Gateway {place} does not take the route: {sentence(refusal)} {_ADMIT}"
         return RouteFacts(RouteProblem(ROUTE_REFUSED, message), written=written)
     if not accepted:
         message = f"Gateway {place} has not answered for the route yet; its controller does that within seconds."

@@ -26,6 +26,8 @@ ROLLED_BACK = "RolledBack"
 FIRST_VERSION_FAILED = "FirstVersionFailed"
 STABLE_UNAVAILABLE = "StableUnavailable"
 
+_BACK = "If they do not come back, see `kubectl logs` of one; a new version or spec goes out at once."
+
 AVAILABLE, ROUTED = "Available", "Routed"
 _NO_VERSION, _NO_READY_PODS, _NOT_ROUTED, _NOT_APPROVED = "NoVersion", "NoReadyPods", "NotRouted", "NotApproved"
 
@@ -184,7 +186,7 @@ def _unready(view: View) -> Conditions | None:
     if arm.hindrance is not None:
         return working(arm.hindrance.reason, f"{name} has no ready pod: {arm.hindrance.message}")
     why = f" {arm.fault.message}" if arm.fault else ""
-    return working(STABLE_UNAVAILABLE, f"{name} has no ready pod; Kubernetes starts them again.{why}")
+    return working(STABLE_UNAVAILABLE, f"{name} has no ready pod; Kubernetes starts them again.{why} {_BACK}")
 
 
 def _unrouted(view: View) -> Conditions | None:

@@ -16,7 +16,7 @@ from fairlead.contract import env
 from fairlead.contract.jobs import ErrorInfo
 
 from .children import MAIN
-from .jobs import OUT_OF_MEMORY, STORE_UNREACHABLE, parse_summary
+from .jobs import OUT_OF_MEMORY, STORE_SILENT, STORE_UNREACHABLE, parse_summary
 from .pending_pods import Problem, pending_problem
 from .revision import LABEL_ARM
 from .types import Obj
@@ -173,4 +173,4 @@ def _hindrance(pod: Obj) -> Problem | None:
     return Problem(info.reason, info.message) if info else Problem(STORE_UNREACHABLE, _UNREACHABLE)
 
 
-_UNREACHABLE = "The object store cannot be reached; the server tries again by itself."
+_UNREACHABLE = f"{STORE_SILENT} The server tries again by itself."

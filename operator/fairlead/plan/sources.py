@@ -93,5 +93,10 @@ def _current_revision(name: str, dataset: Dataset | None) -> DatasetRevision | W
     if not dataset.status.revision:
         why = find_condition(dataset.raw, READY)
         detail = f" It says {why['reason']}: {sentence(str(why.get('message', '')))}" if why else ""
-        return Waiting(working(DATASET_NOT_READY, f"Dataset {name} has no valid revision yet.{detail}"))
+        return Waiting(
+            working(
+                DATASET_NOT_READY,
+                f"Dataset {name} has no valid revision yet; the evaluation starts when it has one.{detail}",
+            )
+        )
     return DatasetRevision(name=name, revision=dataset.status.revision)

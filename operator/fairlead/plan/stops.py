@@ -194,7 +194,9 @@ def _replaced(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold | 
 
 
 def _without_baseline(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold | None:
-    message = "No pod of the baseline is ready, so nothing can be compared."
+    message = (
+        "No pod of the baseline is ready, so nothing can be compared. If none comes back, see `kubectl describe pod`."
+    )
     gone = state == STEP and status.baseline is not None and seen.arm(status.baseline).ready == 0
     return Hold(BASELINE_NOT_READY, message) if gone else None
 
@@ -203,13 +205,16 @@ def _incident(_status: InferenceServiceStatus, seen: Seen, _state: str) -> Hold 
     finding = seen.finding
     if finding is None or finding.decision is not Decision.SHARED_INCIDENT:
         return None
-    return Hold(SHARED_INCIDENT, f"{_sentence(finding.verdict.reason)} It goes on once the incident is over.")
+    return Hold(
+        SHARED_INCIDENT,
+        f"{_sentence(finding.verdict.reason)} Mend what both depend on; it goes on once the incident is over.",
+    )
 
 
 def _silent(_status: InferenceServiceStatus, seen: Seen, _state: str) -> Hold | None:
     if seen.finding is None or not seen.finding.silent:
         return None
-    return Hold(SCRAPE_FAILED, f"{_sentence(seen.finding.silent)} Without counters there is no evidence.")
+    return Hold(SCRAPE_FAILED, f"{_sentence(seen.finding.silent)} Without counters there is no evidence. {_REACH}")
 
 
 def _undecided(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold | None:
@@ -219,8 +224,12 @@ def _undecided(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold |
     if state != STEP or not overdue or _has_passed(seen) or seen.retry:
         return None
     lacking = endings.lacking(seen.finding)
-    message = f"No verdict within {seen.spec.rollout.deadline}: {lacking}. It stays until it is decided or retried."
+    message = f"No verdict within {seen.spec.rollout.deadline}: {lacking}. {_UNTIL}"
     return Hold(INCONCLUSIVE, message)
+
+
+_REACH = "Let the operator reach the metrics port of the pods; a NetworkPolicy may forbid it."
+_UNTIL = "It stays until more requests decide it, or `kubectl fairlead retry`."
 
 
 def _sentence(text: str) -> str:

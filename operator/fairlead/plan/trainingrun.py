@@ -98,7 +98,8 @@ def _pin(snapshot: TrainingRunSnapshot) -> PinnedDataset | tuple[Condition, ...]
         return PinnedDataset(name=wanted.name, revision=revision)
     why = find_condition(dataset.raw, READY)
     said = f" It says {why['reason']}: {sentence(str(why.get('message', '')))}" if why else ""
-    return working(DATASET_NOT_READY, f"Dataset {wanted.name} has no valid revision yet.{said}")
+    message = f"Dataset {wanted.name} has no valid revision yet; the training starts when it has one.{said}"
+    return working(DATASET_NOT_READY, message)
 
 
 def _pursue(snapshot: TrainingRunSnapshot, pinned: PinnedDataset, now: datetime) -> Plan:

@@ -191,6 +191,13 @@ def _counters_fail(world: Simulation, role: str, more: Mapping[str, Any]) -> Non
             world.arms[pod["metadata"]["name"]] = ArmFailure(more.get("with", "timed out"))
 
 
+def _counters_answer(world: Simulation, role: str, _more: Mapping[str, Any]) -> None:
+    for name in arm_names(world, role):
+        for pod in pods_of(world, name):
+            told = pod["metadata"]["name"]
+            world.arms[told] = ArmReport(start_id=told, revision="", requests=0, failed=0, slow=0)
+
+
 def _without_gateway_api(world: Simulation, present: bool, _more: Mapping[str, Any]) -> None:
     world.settings = type(world.settings)(**{**vars(world.settings), "gateway_api_present": present})
 
@@ -208,6 +215,7 @@ HAPPENINGS |= {
     "gateway answers": gateway_answers,
     "requests": requests,
     "counters fail": _counters_fail,
+    "counters answer": _counters_answer,
     "gateway api is there": _without_gateway_api,
     "operator has server image": _operator_image,
 }

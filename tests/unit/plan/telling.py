@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import importlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tests.unit.plan.happenings import happen
 from tests.unit.plan.simulation import NAMESPACE, Simulation, covers, run_now
 
 from fairlead.api import conditions, names
-from fairlead.plan.types import Key, Plan
+from fairlead.plan.types import Key, Obj, Plan
 
 FOLDER = Path(__file__).parent / "stories"
 MAX_TURNS = 20  # plans until quiet; more is a loop without end
@@ -85,26 +85,35 @@ class Teller:
     def __init__(self, story: Mapping[str, Any], kind: str) -> None:
         self.world = Simulation()
         self.planning_s: list[float] = []
+        self.states: list[Obj] = []  # the subject after each step's happenings, and again after the reconcile
         self._story = story
         given = list(story["given"])
         for said in given:
             self.world.create(said)
         subject = story.get("about") or next(said["name"] for said in given if said["kind"] == kind)
         self.key = Key(kind, NAMESPACE, subject)
-        self._controller = controller_of(kind)
+        self.controller = controller_of(kind)
 
-    def tell(self) -> None:
-        """Go through all steps."""
+    def tell(self, until: Callable[[Obj], bool] | None = None) -> None:
+        """Go through all steps, or to the end of the first one that leaves the subject as `until` wants it."""
         for number, step in enumerate(self._story["steps"], 1):
             for said in step.get("observe") or ():
                 happen(self.world, said)
-            turn = reconcile(self.world, self.key, self._controller)
+            self._keep_state()
+            turn = reconcile(self.world, self.key, self.controller)
             self.planning_s += turn.planning_s
+            self._keep_state()
             expected = step.get("expect") or {}
             unknown = set(expected) - {"actions", "conditions", "message", "status", "objects", "absent", "againWithin"}
             assert not unknown, f"step {number} expects something unknown: {unknown}"
             for difference in self._differences(expected, turn):
                 raise AssertionError(f"step {number} ({step.get('then', '')}): {difference}")
+            if until is not None and until(self.states[-1]):
+                return
+
+    def _keep_state(self) -> None:
+        obj = self.world.get(names.BY_KIND[self.key.kind], NAMESPACE, self.key.name)
+        self.states += [obj] if obj is not None else []
 
     def _differences(self, expected: Mapping[str, Any], turn: Turn) -> Iterator[str]:
         obj = self.world.get(names.BY_KIND[self.key.kind], NAMESPACE, self.key.name)
