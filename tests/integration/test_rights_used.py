@@ -27,13 +27,14 @@ from tests.support.rights import RARE, refused, used
 from tests.support.toy import deployment_of, job_of
 
 from fairlead.api.conditions import find_condition
-from fairlead.api.names import DATASET
+from fairlead.api.names import DATASET, JOB, Resource
 from fairlead.controllers.execute import Executor
 from fairlead.kube.client import Client
 from fairlead.kube.connection import connect
 from fairlead.kube.errors import ConflictError
 from fairlead.kube.recorder import Recorder
 from fairlead.kube.store import Store
+from fairlead.plan.children import Owner, owner_reference
 from fairlead.plan.types import Create
 
 from .conftest import NAMESPACE, _install_crds
@@ -191,7 +192,7 @@ async def test_what_only_a_mishap_asks_for_is_granted_and_used(
     owner = await user.create(dataset, team, own(dataset, "three", team, spec))
     for build in (job_of, deployment_of):  # a birth whose answer was lost: done again
         for _ in range(2):
-            await Executor(hands, Store()).act(Create(build(owner)))
+            await Executor(hands, Store()).act(Create(owned(build(owner), dataset, owner)))
     recorder = Recorder(hands, "test", lambda: datetime.now(UTC))
     sending = asyncio.create_task(recorder.run())
     for _ in range(2):
@@ -202,3 +203,24 @@ async def test_what_only_a_mishap_asks_for_is_granted_and_used(
     missing = RARE.keys() - used(installed.entries())
     assert not missing, f"excused as rare, and used by no test: {sorted(missing)}"
     assert refused(installed.entries()) == []
+
+
+async def test_a_child_of_each_kind_is_taken_where_finalizers_are_guarded(
+    hands: Client, user: Client, installed: Installed
+) -> None:
+    """The API server has the admission plugin OwnerReferencesPermissionEnforcement, as on OpenShift."""
+    for kind, spec in ONE_OF_EACH:
+        name = f"owner-{kind.plural}"
+        raw = await user.create(kind, installed.team, own(kind, name, installed.team, spec))
+        made = await hands.create(JOB, installed.team, owned(job_of(raw), kind, raw))
+        (reference,) = made["metadata"]["ownerReferences"]
+        assert (reference["kind"], reference["blockOwnerDeletion"]) == (kind.kind, True), "else the plugin asks nothing"
+
+
+def owned(child: dict[str, Any], kind: Resource, owner: dict[str, Any]) -> dict[str, Any]:
+    """Return the child with the reference to its owner that planners write."""
+    metadata = owner["metadata"]
+    child["metadata"]["ownerReferences"] = [
+        owner_reference(Owner(kind, metadata["namespace"], metadata["name"], metadata["uid"]))
+    ]
+    return child

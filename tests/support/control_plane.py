@@ -132,6 +132,7 @@ def _apiserver(binaries: Path, folder: Path, client: int, api: int) -> list[str]
         f"--service-account-signing-key-file={folder / 'sa.key'}",
         "--service-cluster-ip-range=10.0.0.0/16",
         "--disable-admission-plugins=ServiceAccount",
+        "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",  # as OpenShift has it
         f"--audit-policy-file={folder / 'audit.yaml'}",
         f"--audit-log-path={folder / 'audit.log'}",
         "--audit-log-mode=blocking",

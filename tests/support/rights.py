@@ -21,6 +21,11 @@ Entry = Mapping[str, Any]  # of the audit log
 UNSEEN: dict[Right, str] = {
     (names.GROUP, "modelversions", "approve"): "asked by the approval policy when a template waives approval; "
     "tests/e2e/test_modelversion.py makes such versions under the policy",
+    **{
+        (names.GROUP, f"{resource.plural}/finalizers", "update"): "asked by the admission plugin "
+        "OwnerReferencesPermissionEnforcement; tests/integration/test_rights_used.py makes children under it"
+        for resource in names.OWN_KINDS
+    },
 }
 # A request only when something goes wrong: tests/integration/test_rights_used.py makes it go wrong.
 RARE: dict[Right, str] = {

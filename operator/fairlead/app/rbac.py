@@ -36,6 +36,9 @@ _OWN = tuple(resource.plural for resource in names.OWN_KINDS)
 RULES: tuple[Rule, ...] = (
     Rule(names.GROUP, _OWN, _READ, "watch our own kinds; get one again after a conflict"),
     Rule(names.GROUP, tuple(f"{plural}/status" for plural in _OWN), ("patch",), "say in status what is and why"),
+    # Never a request: OpenShift (admission plugin OwnerReferencesPermissionEnforcement) refuses a child whose
+    # ownerReference blocks its owner's deletion, unless its maker may change the owner's finalizers.
+    Rule(names.GROUP, tuple(f"{plural}/finalizers" for plural in _OWN), ("update",), "own children on OpenShift"),
     Rule(names.GROUP, ("trainingruns",), ("create",), "a DriftMonitor retrains"),
     Rule(names.GROUP, ("modelversions",), ("create",), "a TrainingRun makes its version"),
     Rule(
