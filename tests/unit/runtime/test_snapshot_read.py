@@ -250,3 +250,20 @@ def test_a_volume_gives_a_file_or_a_folder_and_nothing_outside(tmp_path: Path, m
     for path in ("gone", "in/../../secret"):
         with pytest.raises(BadInput, match="SourceNotFound"):
             names(path)
+
+
+def test_a_link_on_a_volume_leads_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes the volume must not get at what this pod can read, its environment say."""
+    root = tmp_path / "volume"
+    (root / "rows").mkdir(parents=True)
+    (root / "rows" / "a.csv").write_text("x\n1\n")
+    (root / "rows" / "b.csv").symlink_to("a.csv")
+    monkeypatch.setenv("FAIRLEAD_SOURCE_VOLUME_DIR", str(root))
+    source = Source(persistent_volume_claim=VolumeSource(name="v", path="rows"))
+    assert [file.name for file in fetch_source(source, tmp_path)] == ["a.csv", "b.csv"]
+    (root / "rows" / "c.csv").symlink_to("/proc/self/environ")
+    with pytest.raises(BadInput, match=r"'c.csv' is a link that leads out of the volume"):
+        fetch_source(source, tmp_path)
+    only = Source(persistent_volume_claim=VolumeSource(name="v", path="rows/c.csv"))
+    with pytest.raises(BadInput, match="leads out of the volume"):
+        fetch_source(only, tmp_path)

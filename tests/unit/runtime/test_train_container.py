@@ -162,3 +162,20 @@ def test_publish_refuses_what_it_cannot_use(world: World, files: dict[str, bytes
     assert caught.value.reason == reason
     assert word in caught.value.message
     assert not world.store.list("models/")
+
+
+@pytest.mark.parametrize(
+    "name", ["model/model.skops", "model/signature.json", "output/failure", "output/metrics.json", "model/inner"]
+)
+def test_publish_follows_no_link_out_of_its_folder(world: World, name: str) -> None:
+    """It runs with the keys of the store, and the program that leaves the files must not get them."""
+    job, ml = _fetched(world)
+    _onnx_model(ml)
+    secret = world.root / "environ"
+    secret.write_text('{"task": "FAIRLEAD_STORE_SECRET_KEY=hunter2-hunter2"}')
+    (ml / name).symlink_to(secret if name != "model/inner" else world.root)
+    with pytest.raises(BadInput, match="is a link; leave the file itself there") as caught:
+        publish(job, world.store)
+    assert caught.value.reason == "OutputIsLink"
+    assert "hunter2" not in caught.value.message
+    assert not world.store.list("models/")

@@ -156,6 +156,9 @@ def _find_on_volume(source: VolumeSource, root: str = env.SOURCE_VOLUME_DIR) -> 
     if start.is_file():
         return [SourceFile(file_entry(start.name, start), start)]
     files = {path.relative_to(start).as_posix(): path for path in start.rglob("*") if path.is_file()}
+    for name, path in files.items():  # a link on the volume could name a file of this pod, its environment say
+        if not path.resolve().is_relative_to(base):
+            raise BadInput("SourceNotFound", f"{shown}: {name!r} is a link that leads out of the volume; remove it")
     found = [SourceFile(file_entry(name, path), path) for name, path in files.items() if not _is_hidden(name)]
     if not found:
         raise BadInput("SourceNotFound", f"{shown}: there is no file")

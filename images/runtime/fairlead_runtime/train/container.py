@@ -95,7 +95,8 @@ def _write_config(job: TrainInput, manifest: RevisionManifest) -> None:
 def publish(job: TrainInput, store: Store) -> TrainSummary:
     """Return the summary of what the container left in model/ and output/, or of this attempt's earlier result.
 
-    Raise ProgramFailed with the text of output/failure, NoModel, InvalidSignature, SignatureMissing, InvalidMetrics.
+    Raise ProgramFailed with the text of output/failure, NoModel, OutputIsLink, InvalidSignature,
+    SignatureMissing, InvalidMetrics.
     """
     found = find_result(store, job)
     if found:
@@ -131,13 +132,14 @@ def _rows(store: Store, job: TrainInput, manifest: RevisionManifest, split: Any)
 def _refuse_failure() -> None:
     failure = ml_dir() / "output" / "failure"
     if failure.is_file():
-        text = failure.read_text(encoding="utf-8", errors="replace").strip()
+        text = _own(failure).read_text(encoding="utf-8", errors="replace").strip()
         raise JobError("ProgramFailed", clip(text or "the container wrote an empty output/failure"))
 
 
 def _model_file() -> Path:
     folder = ml_dir() / "model"
-    found = sorted(path for path in folder.glob("*") if path.suffix in FORMATS) if folder.is_dir() else []
+    left = [_own(path) for path in sorted(folder.glob("*"))] if folder.is_dir() else []
+    found = [path for path in left if path.suffix in FORMATS]
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise BadInput(
@@ -147,12 +149,19 @@ def _model_file() -> Path:
     return found[0]
 
 
+def _own(path: Path) -> Path:
+    """Return a file of the container's; a link could name a file of this pod, which has the keys of the store."""
+    if not path.resolve().is_relative_to(ml_dir().resolve()):
+        raise BadInput("OutputIsLink", f"/opt/ml/{path.relative_to(ml_dir())} is a link; leave the file itself there")
+    return path
+
+
 def _metrics() -> dict[str, float]:
     path = ml_dir() / "output" / "metrics.json"
     if not path.is_file():
         return {}
     try:
-        values = {str(name): float(number) for name, number in json.loads(path.read_bytes()).items()}
+        values = {str(name): float(number) for name, number in json.loads(_own(path).read_bytes()).items()}
     except (ValueError, AttributeError, TypeError):
         raise BadInput("InvalidMetrics", "output/metrics.json is not a JSON object of numbers by name") from None
     finite = {name: number for name, number in values.items() if math.isfinite(number)}
