@@ -45,17 +45,22 @@ def audit(plane: ControlPlane) -> Audit:
 async def groups(plane: ControlPlane, audit: Audit) -> AsyncIterator[Groups]:
     """Build groups that have a leader and a standby; end them with the test."""
     built: list[Group] = []
+    keepers: list[asyncio.Task[None]] = []
     folder = Path(tempfile.mkdtemp(prefix="fairlead-leader-"))
 
     async def build(count: int = 1, times: Times = SCALED, server: str = "", fence: bool = True) -> list[Group]:
         made = [await build_group(plane, audit, folder, times, server=server, fence=fence) for _ in range(count)]
         built.extend(made)
-        for group in made:
-            await group.pair()
+        keepers.extend(asyncio.create_task(group.supervise()) for group in made)
+        await asyncio.gather(*(group.pair() for group in made))
         return made
 
     yield build
+    for keeper in keepers:
+        keeper.cancel()
+    ends = await asyncio.gather(*keepers, return_exceptions=True)
     for group in built:
         group.end()
         await group.api.close()
     shutil.rmtree(folder, ignore_errors=True)
+    assert [end for end in ends if not isinstance(end, asyncio.CancelledError)] == []

@@ -56,6 +56,8 @@ class Replica:
 
     def is_frozen(self) -> bool:
         """Say whether the kernel holds it stopped."""
+        if not self.is_alive:
+            return False
         stat = Path(f"/proc/{self._pid}/stat").read_text()
         return stat.rpartition(")")[2].split()[0] == "T"
 
