@@ -5,6 +5,7 @@ Nothing here does IO. Used by the store, the client and `controllers/execute.py`
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -83,6 +84,18 @@ def compact(obj: Obj) -> dict[str, Any]:
         sys.intern(key): _share(value) for key, value in obj["metadata"].items() if key != "managedFields"
     }
     return slim
+
+
+def pack(obj: Obj) -> bytes:
+    """Return an object without managedFields as JSON, for keeping."""
+    slim = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    return json.dumps({**obj, "metadata": slim}, separators=(",", ":")).encode()
+
+
+def unpack(raw: bytes) -> dict[str, Any]:
+    """Return the object that `pack` packed."""
+    obj: dict[str, Any] = json.loads(raw)
+    return obj
 
 
 def _share(value: Any) -> Any:

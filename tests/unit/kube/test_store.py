@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.api import names
-from fairlead.api.names import JOB, POD
+from fairlead.api.names import DATASET, JOB, POD, Resource
 from fairlead.kube.objects import is_older
 from fairlead.kube.store import JOB_NAME_LABEL, TOMBSTONES, Store, place_of
 
@@ -157,16 +159,34 @@ def test_objects_are_found_by_owner_label_and_job() -> None:
     assert store.select(POD, "ns", {names.LABEL_OWNER: "x"}) == []
 
 
-def test_managed_fields_are_not_kept_and_strings_are_shared() -> None:
+@pytest.mark.parametrize("resource", [DATASET, JOB])
+def test_managed_fields_are_not_kept(resource: Resource) -> None:
+    store = Store()
+    obj = job("a", 1, uid="a", managedFields=[{"x": 1}]) | {"kind": resource.kind}
+    store.observe(resource, obj)
+    del obj["metadata"]["managedFields"]
+    assert store.get(resource, "ns", "a") == obj
+
+
+def test_equal_strings_of_our_own_kinds_are_one() -> None:
     store = Store()
     for name in ("a", "b"):
         long = "".join(["input"] * 100)
-        store.observe(JOB, job(name, 1, uid=name, managedFields=[{"x": 1}], annotations={"k": long}))
-    one, two = store.get(JOB, "ns", "a"), store.get(JOB, "ns", "b")
-    assert one is not None
-    assert two is not None
-    assert "managedFields" not in one["metadata"]
+        store.observe(DATASET, job(name, 1, uid=name, annotations={"k": long}))
+    one, two = store.list(DATASET)
     assert one["metadata"]["annotations"]["k"] is two["metadata"]["annotations"]["k"]
+
+
+def test_a_child_is_kept_in_about_the_bytes_of_its_json() -> None:
+    body = job("a", 1, uid="a", annotations={f"key-{n}": {"value": str(n)} for n in range(100)})
+    size = len(json.dumps(body))
+    store, count = Store(), 200
+    tracemalloc.start()
+    for number in range(count):
+        store.observe(JOB, json.loads(json.dumps(body | {"metadata": body["metadata"] | {"name": f"a-{number}"}})))
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept / count < size + 1500
 
 
 def test_tombstones_are_bounded() -> None:
