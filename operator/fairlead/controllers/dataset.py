@@ -18,10 +18,18 @@ KIND = names.DATASET
 
 
 def _pinned(obj: Obj) -> Iterable[Mapping[str, Any]]:
-    """Return the {name, revision} that a TrainingRun or ModelVersion refers to."""
+    """Return the {name, revision} that a TrainingRun, ModelVersion or DriftMonitor refers to."""
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     said = (spec.get("dataset"), (spec.get("evaluation") or {}).get("dataset"), status.get("dataset"))
-    return [reference for reference in said if reference]
+    return [*(reference for reference in said if reference), *_to_be_trained_on(spec, status)]
+
+
+def _to_be_trained_on(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    """Return what a monitor's retrainings are of: its template's, and those on record whose run is yet to be made."""
+    template = ((spec.get("retrain") or {}).get("template") or {}).get("spec") or {}
+    dataset = template.get("dataset")
+    begun = [record for record in status.get("retrainings") or () if not record.get("outcome")]
+    return [dataset, *({**dataset, "revision": record.get("revision")} for record in begun)] if dataset else []
 
 
 def _datasets_with_dropped(referrer: Obj, view: View) -> Iterable[Key]:
@@ -42,6 +50,7 @@ class DatasetController(Controller[DatasetSnapshot]):
         Watch(names.POD, owner_key(KIND)),
         Watch(names.TRAINING_RUN, _datasets_with_dropped),
         Watch(names.MODEL_VERSION, _datasets_with_dropped),
+        Watch(names.DRIFT_MONITOR, _datasets_with_dropped),
     )
 
     async def gather(self, key: Key, world: World) -> DatasetSnapshot | None:
@@ -51,12 +60,14 @@ class DatasetController(Controller[DatasetSnapshot]):
         if raw is None:
             return None
         dataset = meta.read(raw, DatasetSpec, DatasetStatus)
-        attempts = [attempt for attempt in (dataset.status.attempt, dataset.status.cleanup) if attempt]
+        jobs = tuple(view.owned_by(names.JOB, dataset.uid))
+        attempts = (dataset.status.attempt, dataset.status.cleanup)
+        looked_at = {attempt.job for attempt in attempts if attempt} or {job["metadata"]["name"] for job in jobs}
         return DatasetSnapshot(
             dataset=dataset,
             image=Image(world.settings.jobs_image, world.settings.image_pull_policy),
-            jobs=tuple(view.owned_by(names.JOB, dataset.uid)),
-            pods={a.job: tuple(view.pods_of_job(key.namespace, a.job)) for a in attempts},
+            jobs=jobs,
+            pods={job: tuple(view.pods_of_job(key.namespace, job)) for job in looked_at},
             referred=_referred(view, key),
         )
 
@@ -66,7 +77,8 @@ class DatasetController(Controller[DatasetSnapshot]):
 
 
 def _referred(view: View, key: Key) -> frozenset[str]:
-    referrers = [*view.list(names.TRAINING_RUN, key.namespace), *view.list(names.MODEL_VERSION, key.namespace)]
+    kinds = (names.TRAINING_RUN, names.MODEL_VERSION, names.DRIFT_MONITOR)
+    referrers = [obj for kind in kinds for obj in view.list(kind, key.namespace)]
     pinned = [reference for obj in referrers for reference in _pinned(obj) if reference["name"] == key.name]
     return frozenset(reference["revision"] for reference in pinned if reference.get("revision"))
 

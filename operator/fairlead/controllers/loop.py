@@ -8,6 +8,7 @@ ends it. Run by `app/main.py`.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Collection, Coroutine
@@ -197,9 +198,26 @@ class Loop:
         except KubeError as error:
             await self._show(work, error, plan.status)
             raise
+        if not plan.status_first:
+            plan = await self._plan_again(work)
         if plan.status is not None and (work.memory.failure is not None or not plan.status_first):
             work.memory.failure = None
             await self._write_status(work, plan.status)
+
+    async def _plan_again(self, work: _Work) -> Plan:
+        """Return what there is to say now that the actions are done: their uids cost no second write of status then.
+
+        Only its status counts; what it would do is left to the next look, which the actions themselves have queued.
+        """
+        key = work.key
+        obj = self._store.get(work.controller.resource, key.namespace, key.name)
+        if obj is None or not _is_ours_to_plan(obj):
+            return Plan()
+        snapshot = await work.controller.gather(key, self._world())
+        if snapshot is None:
+            return Plan()
+        work.obj = obj
+        return dataclasses.replace(work.controller.plan(snapshot, self._now()), status_first=False)
 
     async def _write_status(self, work: _Work, status: Obj) -> None:
         before = work.obj

@@ -119,14 +119,25 @@ def pursue(pursuit: Pursuit, tries: Tries, seen: Seen, now: datetime) -> Step:
 def start(pursuit: Pursuit, number: int, failures: int, now: datetime) -> Step:
     """Return the step that makes attempt `number`."""
     order = replace(pursuit.order, attempt=number)
-    attempt = JobAttempt(
+    return Step(Tries(_attempt(pursuit, order, now), failures), (Create(pursuit.build(order)),))
+
+
+def _attempt(pursuit: Pursuit, order: JobOrder, now: datetime) -> JobAttempt:
+    return JobAttempt(
         job=order.name,
         input_digest=order.input_digest,
-        number=number,
+        number=order.attempt,
         collect=pursuit.collect,
         started_at=format_time(now),
     )
-    return Step(Tries(attempt, failures), (Create(pursuit.build(order)),))
+
+
+def find_begun(pursuit: Pursuit, tries: Tries, owned: Iterable[Obj], now: datetime) -> Tries:
+    """Return what status would remember had it been written: a very first Job of this order that is there already."""
+    job = next((job for job in owned if job["metadata"]["name"] == pursuit.order.name), None)
+    if tries.attempt is not None or job is None or "deletionTimestamp" in job["metadata"]:
+        return tries
+    return replace(tries, attempt=_with_uid(_attempt(pursuit, pursuit.order, now), job))
 
 
 def give_up(tries: Tries, seen: Seen, problem: Problem, now: datetime) -> Step:
@@ -192,7 +203,8 @@ def _supersede(pursuit: Pursuit, seen: Seen, now: datetime) -> Step:
 
 def _after_backoff(pursuit: Pursuit, tries: Tries, seen: Seen, now: datetime) -> Step:
     wait_s = (parse_time(tries.retry_at) - now).total_seconds()
-    if wait_s <= 0 and tries.attempt is not None:
+    is_due = wait_s <= 0 or wait_s > BACKOFF_MAX_S  # further off than we ever put it: the clock was set back
+    if is_due and tries.attempt is not None:
         return start(pursuit, tries.attempt.number + 1, tries.failures, now)
     problem = pursuit.stuck or Problem(jobs.STORE_UNREACHABLE, f"Tried again at {tries.retry_at}.")
     return Step(tries, _delete(seen.job), None, problem, _NONE, wait_s)

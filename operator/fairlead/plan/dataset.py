@@ -31,7 +31,7 @@ from fairlead.contract.base import digest_of, short
 from fairlead.contract.data import SchemaPolicy
 from fairlead.contract.jobs import CleanupSummary, SnapshotSummary
 
-from .attempts import Lost, Pursuit, Seen, Step, Tries, pursue, restart, retired, seen_job, stuck_in
+from .attempts import Lost, Pursuit, Seen, Step, Tries, find_begun, pursue, restart, retired, seen_job, stuck_in
 from .children import Image
 from .datasetjobs import cleanup_order, snapshot_order
 from .jobs import PROGRAM_FAILED, Failed, is_finished
@@ -167,12 +167,13 @@ def _tick_to_pursue(snapshot: DatasetSnapshot, wanted: Tick) -> Tick | None:
 def _pursue(snapshot: DatasetSnapshot, tick: Tick, now: datetime) -> Outcome:
     dataset = snapshot.dataset
     status, new = dataset.status, str(tick) != dataset.status.tick
-    tries = Tries(status.attempt, status.failures, status.retry_at)
     order = snapshot_order(dataset, str(tick), snapshot.image, _previous_revision(dataset))
     pursuit = Pursuit(order, stuck_in(dataset))
-    step = pursue(pursuit, tries, snapshot.seen(status.attempt), now)
+    tries = find_begun(pursuit, Tries(status.attempt, status.failures, status.retry_at), snapshot.jobs, now)
+    seen = snapshot.seen(tries.attempt)
+    step = pursue(pursuit, tries, seen, now)
     if isinstance(step.outcome, Lost):
-        step = restart(pursuit, step.tries, step.outcome, snapshot.seen(status.attempt), now)
+        step = restart(pursuit, step.tries, step.outcome, seen, now)
     if dataset.spec.suspend and any(isinstance(action, Create) for action in step.actions):
         return Outcome({}, _suspended())
     begun = {"tick": str(tick), "tick_at": format_time(now)} if new else {}
@@ -334,4 +335,6 @@ def _not_cleaned(step: Step) -> Condition:
 
 def _finish(dataset: Dataset, outcome: Outcome, now: datetime) -> Plan:
     status = new_status(dataset, outcome.said, now, **outcome.changes)
-    return Plan(outcome.actions, status, outcome.requeue_after_s)
+    # The very first Job is found by its name if status never comes to be, so it need not wait for status.
+    first = dataset.status.attempt is None and any(isinstance(action, Create) for action in outcome.actions)
+    return Plan(outcome.actions, status, outcome.requeue_after_s, status_first=not first)

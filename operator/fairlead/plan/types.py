@@ -67,7 +67,8 @@ class Plan:
     """Actions in order, the whole new status (None: leave it), and when to look again at the latest.
 
     Status is written before the actions when `status_first` (a state that must be remembered before it is
-    acted on: a chosen attempt, counted evidence); otherwise after them. A failed step ends the plan.
+    acted on: a chosen attempt, counted evidence); otherwise after them, as a second plan from what they made says it:
+    for what is found again by itself when status never comes to be. A failed step ends the plan.
     """
 
     actions: tuple[Action, ...] = ()
