@@ -240,11 +240,8 @@ def _apply(snapshot: DriftMonitorSnapshot, order: JobOrder, schedule: str, *, su
 
 def _cleanup_order(snapshot: DriftMonitorSnapshot) -> JobOrder:
     monitor = snapshot.monitor
-    prefix = keys.report(monitor.namespace, monitor.name, "").rstrip("/") + "/"
-    shown = monitor.status.last_window.report_key if monitor.status.last_window else ""
     document = CleanupInput(
-        prefix=prefix,
-        keep=[shown.removeprefix(prefix).split("/")[0]] if shown.startswith(prefix) else [],
+        prefix=keys.report(monitor.namespace, monitor.name, "").rstrip("/") + "/",
         older_than_days=duration_s(monitor.spec.keep_reports) / 86400,
     )
     return _order(snapshot, "cleanup", document)
