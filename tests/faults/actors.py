@@ -85,7 +85,8 @@ class Actors:
             for act in (self._jobs, self._deployments, self._routes, self._garbage):
                 await act()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), 0.5)
+                async with asyncio.timeout(0.5):  # wait_for may swallow a cancellation
+                    await self._changed.wait()
 
     async def _try(self, what: str, version: str, act: Callable[[], Awaitable[Any]]) -> None:
         """Do something to an object once for each version of it: the events tell whether it worked."""

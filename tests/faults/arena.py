@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,13 @@ CRD = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customres
 LEASES_IN = "default"
 SETTLED_S = 60.0
 QUIET_S = 1.0
+RELIST_S = 3.0
 _GIVEN = {
     "server-image": "example.com/server@sha256:0",
     "jobs-image": "example.com/jobs@sha256:0",
     "lease-namespace": LEASES_IN,
     "identity": "operator",  # a restarted container is the same holder, so that a restart is not a failover
-    "relist-period": "3s",
+    "relist-period": f"{RELIST_S:g}s",
     "bind-address": "127.0.0.1",
     "log-format": "text",
     "metrics-port": "0",
@@ -101,7 +102,7 @@ class Scene:
     exits: list[int] = field(default_factory=list)
     killed_at: float | None = None
     health_port: int = 0
-    is_closing: bool = False
+    unhealthy: list[str] = field(default_factory=list)
 
     @property
     def namespace(self) -> str:
@@ -126,7 +127,6 @@ class Scene:
         try:
             yield
         finally:
-            self.is_closing = True
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -183,6 +183,30 @@ class Scene:
         extra = births(self.actors.born, self.namespace) - expected.births
         assert not extra, f"made more than once: {dict(extra)}"
         self.check_laws()
+
+    async def become(self, look: Callable[[Scene], bool], timeout_s: float = SETTLED_S) -> None:
+        """Wait until `look` holds."""
+        await eventually(lambda: look(self), timeout_s, every_s=0.1)
+
+    async def rest(self, timeout_s: float = SETTLED_S) -> None:
+        """Wait until nothing was written for a while."""
+        await eventually(self._is_quiet, timeout_s, every_s=0.1)
+
+    async def touch(self, plurals: Iterable[str]) -> None:
+        """Make one watch event for each of these resources that has an object."""
+        for resource in names.RESOURCES:
+            if resource.plural in plurals and (found := self.actors.all(resource)):
+                note = {"metadata": {"annotations": {"touched": secrets.token_hex(4)}}}
+                with contextlib.suppress(Refused):
+                    await self.arena.admin.patch(resource, (self.namespace, found[0]["metadata"]["name"]), note)
+
+    def lists_are_old(self) -> bool:
+        """Say whether some kind was not listed in time by what the proxy saw: then /healthz may say so."""
+        last: dict[str, float] = {}
+        for call in self.proxy.calls:
+            if call.method == "GET" and not call.is_watch and call.parts[2] == "" and call.status == 200:
+                last[call.plural] = call.at
+        return any(time.monotonic() - at > RELIST_S * 2 for at in last.values())
 
     def check_laws(self) -> None:
         """Fail on a breach of the laws of status, or on a fault of the harness itself."""

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from tests.support.control_plane import ControlPlane, control_plane
 
-from .arena import Arena, arena
+from .arena import Arena, Outcome, arena
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +23,12 @@ async def faults(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) 
     folder: Path = tmp_path_factory.mktemp("faults")
     async with arena(plane, folder) as made:
         yield made
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def expected(faults: Arena) -> Outcome:
+    """The end of a run without faults."""
+    async with faults.scene() as scene:
+        await scene.story.play()
+        await scene.settle()
+        return scene.outcome()

@@ -7,7 +7,7 @@ is read from the actors' mirror. The end is reached when `is_over` says so.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.support.eventually import eventually
@@ -91,9 +91,26 @@ class Story:
         self.step = ""
         self.times: dict[str, float] = {}
 
-    async def play(self) -> None:
-        """Bring everything on, to the end."""
-        await self._at("applied")
+    async def play(self, until: str = "retrained") -> None:
+        """Bring everything on, to the end or until a step is reached; a second call goes on from there."""
+        for step, act in self._steps[len(self.times) :]:
+            await act()
+            self.step = step
+            self.times[step] = time.monotonic()
+            if step == until:
+                return
+
+    @property
+    def _steps(self) -> tuple[tuple[str, Callable[[], Awaitable[None]]], ...]:
+        return (
+            ("serving", self._begin),
+            ("approval", self._challenge),
+            ("promoted", self._promote),
+            ("rolled back", self._roll_back),
+            ("retrained", self._drift),
+        )
+
+    async def _begin(self) -> None:
         for resource, body in (
             (names.GATEWAY, GATEWAY),
             (names.DATASET, dataset()),
@@ -103,26 +120,25 @@ class Story:
         ):
             await self._create(resource, body)
         await self._until(lambda: self.serves(f"{FAMILY}-v1"))
-        await self._at("serving")
+
+    async def _challenge(self) -> None:
         await self._create(names.TRAINING_RUN, training_run(2, approval=True))
         await self._until(lambda: self._awaits_approval(f"{FAMILY}-v2"))
-        await self._at("approval")
+
+    async def _promote(self) -> None:
         await self._approve(f"{FAMILY}-v2")
         await self._until(lambda: self.serves(f"{FAMILY}-v2"))
-        await self._at("promoted")
+
+    async def _roll_back(self) -> None:
         await self._create(names.TRAINING_RUN, training_run(BAD_SEED))
         await self._until(self._is_rolled_back)
-        await self._at("rolled back")
+
+    async def _drift(self) -> None:
         await self._window(DRIFT_FROM - 1)
         await self._until(lambda: self._counted(DRIFT_FROM - 1))
         await self._window(DRIFT_FROM)
         await self._until(lambda: self.serves(MONITOR))
         await self._until(self.is_over)
-        await self._at("retrained")
-
-    async def _at(self, step: str) -> None:
-        self.step = step
-        self.times[step] = time.monotonic()
 
     async def _until(self, look: Look) -> None:
         def seen() -> Any:
@@ -194,10 +210,7 @@ class Story:
         """Return one line for each object of ours: what it says of itself."""
         ours = [obj for resource in names.OWN_KINDS for obj in self._actors.all(resource)]
         said = [(obj, (obj.get("status") or {}).get("conditions") or []) for obj in ours]
-        return "\n".join(
-            f"{obj['kind']}/{obj['metadata']['name']}: {[tuple(map(c.get, ('type', 'status', 'reason'))) for c in found]}"
-            for obj, found in said
-        )
+        return "\n".join(f"{obj['kind']}/{obj['metadata']['name']}: {[*map(_gist, found)]}" for obj, found in said)
 
     def is_over(self) -> bool:
         """Say whether every object of ours says what it should at the end."""
@@ -209,3 +222,7 @@ class Story:
         ]
         over = self.serves(MONITOR) and watches and runs == ["True"] * 4
         return over and stages == ["Approved", "Archived", "Archived", "Production"]
+
+
+def _gist(condition: Json) -> str:
+    return f"{condition['type']}={condition['status']} {condition['reason']}"

@@ -1,0 +1,82 @@
+"""An API server that fails: a third of all requests for a minute; a conflict for the first sending of every apply."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import aiohttp
+import pytest
+from tests.support.served import free_port
+
+from .arena import Arena, Outcome, Scene
+from .rules import ConflictOnce, Noise
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SHARE, NOISE_S, NORMAL_WITHIN_S = 0.3, 60.0, 90.0
+REQUESTS_PER_S = 60.0  # at most, in any 5 s; an undisturbed run has about 30
+
+
+async def test_a_conflict_for_every_apply(faults: Arena, expected: Outcome) -> None:
+    rule = ConflictOnce()
+    async with faults.scene(rule) as scene:
+        await scene.story.play()
+        await scene.agree(expected)
+        assert rule.refused > 30
+        print(f"{rule.refused} applies refused once")
+
+
+async def test_a_third_of_the_requests_fails_for_a_minute(faults: Arena, expected: Outcome) -> None:
+    noise, metrics_port = Noise(SHARE), free_port()
+    async with faults.scene(noise, **{"metrics-port": str(metrics_port)}) as scene:
+        noise.is_on = True
+        health = asyncio.create_task(watch_health(scene))
+        playing = asyncio.create_task(scene.story.play())
+        await asyncio.sleep(NOISE_S)  # the fault's own length, not a wait for something
+        noise.is_on = False
+        ended = time.monotonic()
+        await playing
+        await scene.agree(expected, NORMAL_WITHIN_S)
+        normal_s = time.monotonic() - ended
+        retries = await metric(metrics_port, "workqueue_retries_total")
+        health.cancel()
+        rate = busiest(scene, 5.0)
+        print(
+            f"{dict(noise.hurt)}; normal after {normal_s:.1f} s; at most {rate:.0f} requests/s; {retries:.0f} retries"
+        )
+        assert normal_s < NORMAL_WITHIN_S
+        assert rate < REQUESTS_PER_S
+        assert retries > 0, "backoff is to be seen in /metrics"
+        assert scene.exits == [], f"it ended: {scene.log}"
+        assert not (await asyncio.gather(health, return_exceptions=True))[0:0]
+        assert scene.unhealthy == [], scene.unhealthy
+
+
+async def watch_health(scene: Scene) -> None:
+    """Note whenever /healthz says that a process which works does not."""
+    url = f"http://127.0.0.1:{scene.health_port}/healthz"
+    async with aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.get(url, timeout=aiohttp.ClientTimeout(total=5)) as answer:
+                    said = await answer.text()
+                    if answer.status != 200 and not scene.lists_are_old():
+                        scene.unhealthy.append(said)
+            except aiohttp.ClientConnectorError:
+                pass  # it is starting
+            await asyncio.sleep(0.5)
+
+
+async def metric(port: int, name: str) -> float:
+    """Return the sum of a metric over its labels."""
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+
+def busiest(scene: Scene, window_s: float) -> float:
+    """Return the most requests per second in any window of the run."""
+    counts = Counter(int(call.at / window_s) for call in scene.proxy.calls)
+    return max(counts.values()) / window_s
