@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fairlead.contract.base import Digest, Model, Name, Text, Uri
+from fairlead.contract.base import Digest, Family, Model, Name, ObjectName, RevisionName, Text, Uri
 from fairlead.contract.data import DatasetRevision
 from fairlead.contract.gates import Gate, GateResult
 from fairlead.contract.schema import cel, list_map, one_of
@@ -53,8 +53,8 @@ class ModelSource(Model):
 class EvaluationDataset(Model):
     """The frozen rows that gates look at; an empty revision means the run's own."""
 
-    name: Name
-    revision: Digest = ""
+    name: ObjectName
+    revision: RevisionName = ""
 
 
 class Evaluation(Model):
@@ -93,7 +93,7 @@ class ModelVersionSpec(PodOverrides):
             )
         )
     }
-    model: Name = Field(description="The model family that services ask for.")
+    model: Family = Field(description="The model family that services ask for.")
     source: ModelSource
     evaluation: Evaluation | None = Field(None, description="Default: the training run's own dataset and revision.")
     gates: Annotated[list[Gate], Field(max_length=15)] | None = Field(None, json_schema_extra=list_map("name"))

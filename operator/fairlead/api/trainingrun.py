@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fairlead.contract.base import Digest, Duration, Model, Name
+from fairlead.contract.base import Digest, Duration, Family, Model, Name, ObjectName, RevisionName
 from fairlead.contract.gates import Gate
 from fairlead.contract.schema import IMMUTABLE, cel, list_map
 from fairlead.contract.training import Code, Progress, Search, Task, Trainer
@@ -18,8 +18,8 @@ from .meta import JobAttempt, KindStatus, PodOverrides
 class DatasetReference(Model):
     """A Dataset of the same namespace; an empty revision means the current one, pinned before the Job starts."""
 
-    name: Name
-    revision: Digest = ""
+    name: ObjectName
+    revision: RevisionName = ""
 
 
 class ApprovalTemplate(Model):
@@ -47,7 +47,7 @@ class TrainingRunSpec(PodOverrides):
         )
     }
     dataset: DatasetReference
-    model: Name = Field(description="The model family; the ModelVersion gets this run's name.")
+    model: Family = Field(description="The model family; the ModelVersion gets this run's name.")
     task: Task = Task.CLASSIFICATION
     trainer: Trainer
     search: Search | None = None

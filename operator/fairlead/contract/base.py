@@ -16,6 +16,10 @@ from pydantic.alias_generators import to_camel
 CONTRACT_VERSION = 1
 
 Name = Annotated[str, Field(min_length=1, max_length=63)]
+# What becomes part of a key in the store or of a label has no separator in it, so that it cannot lead elsewhere.
+ObjectName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+Family = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")]
+RevisionName = Annotated[str, Field(max_length=80, pattern=r"^[A-Za-z0-9:]*$")]
 ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
 Text = Annotated[str, Field(max_length=1024)]
 Uri = Annotated[str, Field(min_length=1, max_length=2048)]
