@@ -32,7 +32,8 @@ CRD = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customres
 LEASES_IN = "default"
 SETTLED_S = 60.0
 QUIET_S = 1.0
-RELIST_S = 3.0
+RELIST_S = 10.0
+SOON = {"relist-period": "3s"}  # where only a list can tell what a watch did not
 _GIVEN = {
     "server-image": "example.com/server@sha256:0",
     "jobs-image": "example.com/jobs@sha256:0",

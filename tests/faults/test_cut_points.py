@@ -20,18 +20,26 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 STRIDE = int(os.environ.get("FAULTS_STRIDE", "1"))
 SIDE_BY_SIDE = int(os.environ.get("FAULTS_SIDE_BY_SIDE", "5"))
 WITHIN_S = 60.0
-TRIES = 3  # a look at a rollout may be one more or one less; then the point is not reached and the run says nothing
+TRIES = 3  # a look at a rollout may be one less: then the look before it is the point
 
 Point = tuple[str, int]
 
 
 async def undisturbed(faults: Arena) -> tuple[Outcome, list[Point]]:
-    """Return the end and the writes of a run without faults."""
-    writes = Writes()
-    async with faults.scene(writes) as scene:
-        await scene.story.play()
-        await scene.settle()
-        return scene.outcome(), writes.points
+    """Return the end of a run without faults, and the writes of it.
+
+    A write that a second such run does not have is chance (one look more at a canary) and no point of the scenario.
+    """
+    outcomes: list[Outcome] = []
+    found: list[list[Point]] = []
+    for _ in range(2):
+        writes = Writes()
+        async with faults.scene(writes) as scene:
+            await scene.story.play()
+            await scene.settle()
+            outcomes.append(scene.outcome())
+            found.append(writes.points)
+    return outcomes[0], [point for point in found[0] if point in found[1]]
 
 
 async def cut_at(faults: Arena, expected: Outcome, point: Point, *, forwarded: bool) -> float | None:
@@ -47,29 +55,33 @@ async def cut_at(faults: Arena, expected: Outcome, point: Point, *, forwarded: b
         return time.monotonic() - cut.at
 
 
+async def cut_surely(faults: Arena, expected: Outcome, point: Point, *, forwarded: bool) -> float:
+    """Cut at a point, or where this run has fewer writes of its label, at the one before; return the seconds."""
+    label, number = point
+    for number_here in range(number, max(0, number - TRIES), -1):
+        took_s = await cut_at(faults, expected, (label, number_here), forwarded=forwarded)
+        if took_s is not None:
+            return took_s
+    raise AssertionError("no run came to this point")
+
+
 async def test_a_kill_at_every_write_changes_nothing(faults: Arena) -> None:
     expected, points = await undisturbed(faults)
     chosen = [(point, forwarded) for point in points for forwarded in (False, True)][::STRIDE]
-    slots, failures, times, missed = asyncio.Semaphore(SIDE_BY_SIDE), [], [], []
+    slots, failures, times = asyncio.Semaphore(SIDE_BY_SIDE), list[str](), list[float]()
 
     async def one(point: Point, forwarded: bool) -> None:
-        where = f"{'after' if forwarded else 'before'} {point[0]} ({point[1]})"
         async with slots:
             try:
-                for _ in range(TRIES):
-                    took_s = await cut_at(faults, expected, point, forwarded=forwarded)
-                    if took_s is not None:
-                        times.append(took_s)
-                        return
-                missed.append(where)
+                times.append(await cut_surely(faults, expected, point, forwarded=forwarded))
             except (AssertionError, ExceptionGroup) as error:
+                where = f"{'after' if forwarded else 'before'} {point[0]} ({point[1]})"
                 failures.append(f"{where}: {str(error)[:1500]}")
                 print("FAILED", failures[-1], flush=True)
 
     await asyncio.gather(*(one(point, forwarded) for point, forwarded in chosen))
     labels = Counter(point[0] for point in points)
-    print(f"{len(points)} writes ({len(labels)} kinds of write), {len(chosen)} cut points, {len(times)} cut")
-    print(f"longest way from the kill to the end {max(times, default=0):.1f} s; not reached: {missed}")
+    print(f"{len(points)} writes ({len(labels)} kinds of write), {len(chosen)} cut points, {len(times)} as undisturbed")
+    print(f"longest way from the kill to the end {max(times, default=0):.1f} s")
     assert not failures, f"{len(failures)} of {len(chosen)} cut points:\n" + "\n".join(failures)
-    assert not missed, missed
     assert max(times) < WITHIN_S

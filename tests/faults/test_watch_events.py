@@ -14,7 +14,7 @@ import pytest
 
 from fairlead.api import names
 
-from .arena import Arena, Outcome, Scene
+from .arena import SOON, Arena, Outcome, Scene
 from .rules import Delay, Drop, Duplicate, Events, Gap, Reorder, StaleReads
 from .story import DATA, FAMILY, dataset, training_run
 
@@ -32,7 +32,7 @@ async def end_alike(faults: Arena, expected: Outcome, rules: Sequence[Events]) -
     slots = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def one(rule: Events) -> None:
-        async with slots, faults.scene(rule) as scene:
+        async with slots, faults.scene(rule, **SOON) as scene:
             await scene.story.play()
             await scene.agree(expected, WITHIN_S)
             assert scene.exits == [], f"it ended: {scene.log}"
@@ -62,7 +62,7 @@ async def test_all_events_of_a_kind_out_of_order(faults: Arena, expected: Outcom
 
 async def test_reads_older_than_our_own_writes(faults: Arena, expected: Outcome) -> None:
     rule = StaleReads()
-    async with faults.scene(rule) as scene:
+    async with faults.scene(rule, **SOON) as scene:
         await scene.story.play()
         await scene.agree(expected, WITHIN_S)
         assert rule.stale > 20
@@ -96,7 +96,7 @@ def has_taken_it_in(scene: Scene) -> bool:
 
 async def test_410_with_changes_in_the_gap(faults: Arena) -> None:
     gap = Gap(GAP)
-    async with faults.scene(gap) as scene:
+    async with faults.scene(gap, **SOON) as scene:
         await scene.story.play(until="serving")
         gap.is_open = True
         await change_much(scene)
