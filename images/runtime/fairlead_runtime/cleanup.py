@@ -2,18 +2,21 @@
 
 Never removes `attempts`, a kept folder, or a folder that was written to within the last hour: it may be in the making,
 its marker still to come. With `older_than_days` (captures, reports) only folders older than that go. Whoever asks says
-what is to be kept; this module only obeys. The entry of kind Cleanup in `__main__`.
+what objects refer to; what artifacts in the store refer to is read from their lineage, and when one cannot be read,
+nothing goes. A run that is cut off is finished by the next. The entry of kind Cleanup in `__main__`.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import Callable
 
-from fairlead.contract.jobs import CleanupInput, CleanupSummary
+from fairlead.contract import keys
+from fairlead.contract.jobs import CleanupInput, CleanupSummary, TrainedOn
 
-from .errors import BadInput
+from .errors import BadInput, ObjectNotFound
 from .progress import report
 from .store import Entry, Store
 
@@ -30,7 +33,11 @@ def run(job: CleanupInput, store: Store, clock: Callable[[], float] = time.time)
     kept = {name.strip("/").removeprefix("sha256:") for name in (*job.keep, *NEVER)}
     limit = clock() - max(IN_PROGRESS_S, (job.older_than_days or 0) * DAY_S)
     folders = _folders(store, prefix)
+    kept |= set(sorted(folders, reverse=True)[: job.keep_newest or 0])
     old = [name for name in sorted(folders) if name not in kept and _newest(folders[name]) < limit]
+    if old and job.keep_trained_on is not None:
+        trained_on = _trained_on(job.keep_trained_on, store)
+        old = [name for name in old if name not in trained_on]
     removed = size = 0
     for done, name in enumerate(old, 1):
         count, size_bytes = store.delete_folder(f"{prefix}{name}/")
@@ -51,3 +58,25 @@ def _folders(store: Store, prefix: str) -> dict[str, list[Entry]]:
 
 def _newest(entries: list[Entry]) -> float:
     return max(entry.modified_s for entry in entries)
+
+
+def _trained_on(job: TrainedOn, store: Store) -> set[str]:
+    """Return the folder names of the revisions that artifacts in the store were trained on."""
+    found = set()
+    for entry in store.list(job.models):
+        if entry.key.rsplit("/", 1)[-1] == keys.LINEAGE:
+            dataset, revision = _lineage(store, entry.key)
+            found |= {revision.removeprefix("sha256:")} if dataset == job.dataset else set()
+    return found
+
+
+def _lineage(store: Store, key: str) -> tuple[str, str]:
+    """Return the Dataset and the revision that a lineage names; raise LineageUnreadable rather than guess."""
+    try:
+        said = json.loads(store.get_bytes(key))
+        return str(said["dataset"]), str(said["dataRevision"])
+    except ObjectNotFound:  # it was removed since it was listed
+        return "", ""
+    except (ValueError, KeyError, TypeError):
+        message = f"{key} does not say what it was trained on, so nothing is removed; mend it or remove that model"
+        raise BadInput("LineageUnreadable", message) from None

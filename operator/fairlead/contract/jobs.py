@@ -106,6 +106,13 @@ class MonitorInput(Model):
     reference_metric: float | None = Field(None, description="The performance metric in the version's own evaluation.")
 
 
+class TrainedOn(Model):
+    """Whose lineage names revisions that must stay: the artifacts under a folder that were trained on a Dataset."""
+
+    models: str = Field(description="A folder that ends in /.")
+    dataset: Name
+
+
 class CleanupInput(Model):
     """Remove what nothing refers to: folders under `prefix` but for `keep`, captures and reports older than `days`."""
 
@@ -113,6 +120,8 @@ class CleanupInput(Model):
     version: Literal[1] = 1
     prefix: str
     keep: list[str] = Field(default_factory=list, description="Folder names under prefix that stay.")
+    keep_trained_on: TrainedOn | None = Field(None, description="The store refers to folders too: by lineage.")
+    keep_newest: int | None = Field(None, description="So many folders that are last by name stay, however old.")
     older_than_days: float | None = None
 
 

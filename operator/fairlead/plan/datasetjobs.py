@@ -13,7 +13,7 @@ from fairlead.api.meta import PodOverrides
 from fairlead.contract import env, keys
 from fairlead.contract.base import duration_s
 from fairlead.contract.data import Source
-from fairlead.contract.jobs import CleanupInput, SnapshotInput
+from fairlead.contract.jobs import CleanupInput, SnapshotInput, TrainedOn
 
 from .children import Image, JobOrder, Json, owner_of, secret_env
 
@@ -75,13 +75,17 @@ def _source_volumes(source: Source) -> tuple[tuple[Json, ...], tuple[Json, ...]]
 
 
 def cleanup_order(dataset: Dataset, keep: Collection[str], image: Image) -> JobOrder:
-    """Return the order of the Job that removes the Dataset's revisions but for `keep`."""
+    """Return the order of the Job that removes the Dataset's revisions but for `keep` and what models refer to."""
     prefix = keys.dataset_revision(dataset.namespace, dataset.name, "").rstrip("/") + "/"
     folders = [revision.removeprefix("sha256:") for revision in keep]
     return JobOrder(
         owner=owner_of(names.DATASET, dataset),
         role="cleanup",
-        document=CleanupInput(prefix=prefix, keep=[ATTEMPTS_FOLDER, *sorted(folders)]),
+        document=CleanupInput(
+            prefix=prefix,
+            keep=[ATTEMPTS_FOLDER, *sorted(folders)],
+            keep_trained_on=TrainedOn(models=keys.models(dataset.namespace), dataset=dataset.name),
+        ),
         image=image,
         overrides=PodOverrides.model_validate(dataset.spec.to_json_object() | {"resources": None}),
         timeout_s=CLEANUP_TIMEOUT_S,

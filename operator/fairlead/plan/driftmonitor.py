@@ -242,6 +242,7 @@ def _cleanup_order(snapshot: DriftMonitorSnapshot) -> JobOrder:
     monitor = snapshot.monitor
     document = CleanupInput(
         prefix=keys.report(monitor.namespace, monitor.name, "").rstrip("/") + "/",
+        keep_newest=1,  # status shows it, also when the last check was long ago
         older_than_days=duration_s(monitor.spec.keep_reports) / 86400,
     )
     return _order(snapshot, "cleanup", document)
