@@ -152,6 +152,7 @@ class Operator:
             group.create_task(self._feed(), name="feed")
             group.create_task(self._recorder.run(), name="events")
             group.create_task(self._lead(), name="lead")
+            group.create_task(clock.watch_steps(self._on_clock_step, now=clock.now), name="clock")
 
     async def _start(self) -> None:
         """Fill the caches, however long the API server or the CRDs take to appear."""
@@ -226,6 +227,11 @@ class Operator:
             self.store.forget(resource, obj)
         else:
             self.store.observe(resource, obj)
+
+    def _on_clock_step(self, step_s: float) -> None:
+        """Look at everything again: what was to be done at a time may be due now."""
+        log.warning("the clock was set by %+.0f s, or the machine slept; everything is looked at again", step_s)
+        self.loop.enqueue_all()
 
     async def _lead(self) -> None:
         if not self._settings.leader_elect:

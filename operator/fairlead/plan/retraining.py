@@ -87,7 +87,10 @@ def _with_outcome(record: RetrainRecord, run: TrainingRun | None) -> RetrainReco
 def _with_clock(spec: Retrain, status: DriftMonitorStatus, revision: str, now: datetime) -> DriftMonitorStatus:
     """Fill in what is remembered from the first sight on: the month, the next scheduled time, the seen revision."""
     month = now.strftime("%Y-%m")
-    changes: Json = {} if status.month == month else {"month": month, "month_count": 0}
+    changes: Json = {}
+    if status.month != month:  # a clock that is set back comes to a month again, with what was started in it
+        again = sum(record.at.startswith(month) for record in status.retrainings or ())
+        changes = {"month": month, "month_count": again}
     if spec.triggers.schedule is None:
         changes["next_scheduled_retrain"] = None
     elif status.next_scheduled_retrain is None:
@@ -138,7 +141,7 @@ def _started(
 ) -> DriftMonitorStatus:
     reason, revision = why
     record = RetrainRecord(
-        run=f"{monitor.name[:RUN_NAME_BASE].rstrip('-')}-{now:%y%m%d%H%M}",
+        run=_run_name(monitor, status, now),
         at=format_time(now),
         reason=reason,
         revision=revision,
@@ -153,6 +156,14 @@ def _started(
             "seen_revision": revision,
         }
     )
+
+
+def _run_name(monitor: DriftMonitor, status: DriftMonitorStatus, now: datetime) -> str:
+    """Return a name by the minute; the next free one when the clock was set back to a minute that has a run."""
+    taken, at = {record.run for record in status.retrainings or ()}, now
+    while (name := f"{monitor.name[:RUN_NAME_BASE].rstrip('-')}-{at:%y%m%d%H%M}") in taken:
+        at += timedelta(minutes=1)
+    return name
 
 
 def _consumed(monitor: DriftMonitor, spec: Retrain, status: DriftMonitorStatus, now: datetime) -> Json:

@@ -47,6 +47,11 @@ def _time(world: Simulation, span: str, _more: Mapping[str, Any]) -> None:
     world.now += seconds(duration_s(span))
 
 
+def _clock(world: Simulation, span: str, _more: Mapping[str, Any]) -> None:
+    step_s = duration_s(span.lstrip("+-"))
+    world.now += seconds(-step_s if span.startswith("-") else step_s)
+
+
 def _terminated(container: str, exit_code: int, message: Any, reason: str = "") -> dict[str, Any]:
     text = message if isinstance(message, str) else json.dumps(message)
     state = {"exitCode": exit_code, "message": text, "reason": reason or ("Error" if exit_code else "Completed")}
@@ -132,6 +137,7 @@ HAPPENINGS: dict[str, Happening] = {
     "create": _create,
     "change": _change,
     "delete": _delete,
+    "clock is set": _clock,
     "time passes": _time,
     "job runs": _runs,
     "job waits": _waits,

@@ -40,7 +40,10 @@ JOB_TROUBLE: tuple[Said, ...] = (
     {"job loses its pods": "*"},
     {"delete job": "*"},
 )
-TIME: tuple[Said, ...] = tuple({"time passes": span} for span in ("5s", "61s", "11m", "3h"))
+TIME: tuple[Said, ...] = (
+    *({"time passes": span} for span in ("5s", "61s", "11m", "3h")),
+    *({"clock is set": step} for step in ("+1h", "-1h")),
+)
 
 
 @dataclass(frozen=True)
