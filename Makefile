@@ -64,6 +64,14 @@ test-unit: venv ## Stories, properties and everything else that needs no cluster
 test-integration: venv ## The shell against a real kube-apiserver and etcd
 	$(PYTEST) tests/integration -q
 
+.PHONY: faults
+faults: venv ## Every fault at every point against a real API server; at most 90 min
+	FAIRLEAD_FAULTS=whole $(PYTEST) tests/faults -q -s -W ignore -n 2 --dist loadfile
+
+.PHONY: test-faults
+test-faults: venv ## A share of each class of faults; at most 4 min
+	$(PYTEST) tests/faults -q -W ignore -n 2 --dist loadfile
+
 .PHONY: helm-lint
 helm-lint: venv tools ## Lint and render the chart, check its schema
 	$(PYTEST) tests/chart -q
@@ -106,6 +114,6 @@ bench-judge: venv ## The judge's promises by simulation; ROLLOUTS=5000 for the f
 	$(BIN)/python -m tests.perf.judge_simulation --rollouts $(or $(ROLLOUTS),200)
 
 .PHONY: test
-test: lint types verify test-unit helm-lint test-integration test-e2e ## Everything CI runs
+test: lint types verify test-unit helm-lint test-integration test-faults test-e2e ## Everything CI runs
 
 include hack/cluster.mk

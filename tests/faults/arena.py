@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -28,6 +29,8 @@ from .process import OperatorProcess
 from .proxy import Proxy, Rule, proxied
 from .story import Story
 
+WHOLE = os.environ.get("FAIRLEAD_FAULTS") == "whole"  # `make faults`; otherwise a share of each, for `make test`
+SIDE_BY_SIDE = int(os.environ.get("FAULTS_SIDE_BY_SIDE", "4"))
 CRD = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 LEASES_IN = "default"
 SETTLED_S = 60.0

@@ -10,12 +10,12 @@ import aiohttp
 import pytest
 from tests.support.served import free_port
 
-from .arena import Arena, Outcome, Scene
+from .arena import WHOLE, Arena, Outcome, Scene
 from .rules import ConflictOnce, Noise
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-SHARE, NOISE_S, NORMAL_WITHIN_S = 0.3, 60.0, 90.0
+SHARE, NOISE_S, NORMAL_WITHIN_S = 0.3, 60.0 if WHOLE else 10.0, 90.0
 REQUESTS_PER_S = 60.0  # at most, in any 5 s; an undisturbed run has about 30
 
 

@@ -1,28 +1,26 @@
 """Watch events lost, doubled, late and out of order; 410 Gone with changes in the gap; reads older than our own writes.
 
-`FAULTS_EVENT_RUNS=n` is how many of the runs for each way are made (`make test` makes one, `make faults` all): a run
-hurts every tenth event of each kind, so that ten runs hurt each event once.
+A run hurts every tenth event of each kind, so that ten runs hurt each event once: `make faults` makes all ten,
+`make test` the first.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 
 import pytest
 
 from fairlead.api import names
 
-from .arena import SOON, Arena, Outcome, Scene
+from .arena import SIDE_BY_SIDE, SOON, WHOLE, Arena, Outcome, Scene
 from .rules import Delay, Drop, Duplicate, Events, Gap, Reorder, StaleReads
 from .story import DATA, FAMILY, dataset, training_run
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 EVERY = 10
-RUNS = int(os.environ.get("FAULTS_EVENT_RUNS", EVERY))
-SIDE_BY_SIDE = int(os.environ.get("FAULTS_SIDE_BY_SIDE", "5"))
+RUNS = EVERY if WHOLE else 1
 WITHIN_S = 60.0
 REORDERED = ("pods", "deployments", "jobs", "inferenceservices", "modelversions", "trainingruns", "httproutes")
 
