@@ -198,6 +198,8 @@ class Loop:
         except KubeError as error:
             await self._show(work, error, plan.status)
             raise
+        if not plan.status_first and work.memory.failure is None and self.queue.is_urgent():
+            return  # others wait for their first child; the actions have queued this key again, and status comes then
         if not plan.status_first:
             plan = await self._plan_again(work)
         if plan.status is not None and (work.memory.failure is not None or not plan.status_first):

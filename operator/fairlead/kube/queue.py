@@ -182,6 +182,10 @@ class WorkQueue(Generic[K]):
                 del self._due[key]
                 self.add(key)
 
+    def is_urgent(self) -> bool:
+        """Say whether an urgent key waits for a worker; may err on the side of yes."""
+        return bool(self._ready) and self._ready[0][0] == URGENT
+
     def oldest_work_s(self) -> float:
         """Return for how long the longest-running key has been worked on (0 when idle)."""
         return max((self._monotonic() - since for since in self._working.values()), default=0.0)

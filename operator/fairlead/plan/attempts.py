@@ -26,7 +26,7 @@ from .types import Action, Create, Delete, Obj
 
 MAX_STORE_FAILURES = 6  # pods that end by exit code 20 before the Job is given up
 BACKOFF_S, BACKOFF_MAX_S = 60.0, 600.0  # 1, 2, 4, 8, 10, 10 ... minutes between attempts
-LOOK_AGAIN_S = 30.0  # pods are watched; this finds what has no event, such as a volume that does not come
+LOOK_AGAIN_S = 30.0  # while a pod is to start: a volume that does not come has no event; all else has one
 KEEP_FINISHED = 3
 _NONE = Counts()
 
@@ -81,7 +81,7 @@ class Step:
     outcome: Summary | Failed | Lost | None = None
     problem: Problem | None = None
     counts: Counts = _NONE
-    requeue_after_s: float | None = LOOK_AGAIN_S
+    requeue_after_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -224,9 +224,14 @@ def _running(state: Running, tries: Tries, seen: Seen, now: datetime) -> Step:
     if state.counts.store >= MAX_STORE_FAILURES:
         unknown = Problem(jobs.STORE_UNREACHABLE, jobs.STORE_SILENT)
         return replace(give_up(tries, seen, state.problem or unknown, now), counts=state.counts)
-    # An ended Job whose last pod is yet to be seen ends in a moment, with an event or without one.
-    soon = PODS_WAIT.total_seconds() if seen.job is not None and is_finished(seen.job) else LOOK_AGAIN_S
-    return Step(tries, problem=state.problem, counts=state.counts, requeue_after_s=soon)
+    return Step(tries, problem=state.problem, counts=state.counts, requeue_after_s=_again_s(seen))
+
+
+def _again_s(seen: Seen) -> float | None:
+    if seen.job is not None and is_finished(seen.job):
+        return PODS_WAIT.total_seconds()  # its last pod is yet to be seen: it ends in a moment, also without an event
+    is_starting = any((pod.get("status") or {}).get("phase", "Pending") == "Pending" for pod in seen.pods)
+    return LOOK_AGAIN_S if is_starting else None
 
 
 def _succeeded(state: Succeeded, tries: Tries) -> Step:

@@ -11,9 +11,9 @@ from fairlead.controllers.dataset import DatasetController
 from fairlead.kube.errors import UnreachableError
 
 
-def apply_dataset(bench: Bench) -> None:
+def apply_dataset(bench: Bench, name: str = "a") -> None:
     spec = {"source": {"configMap": {"name": "rows", "key": "rows.csv"}}, "format": "CSV"}
-    metadata = {"name": "a", "namespace": "ns", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    metadata = {"name": name, "namespace": "ns", "creationTimestamp": "2026-01-01T00:00:00Z"}
     bench.store.observe(DATASET, bench.api.put(DATASET, {"metadata": metadata, "spec": spec}))
 
 
@@ -41,3 +41,12 @@ async def test_a_job_whose_status_was_never_written_is_found_again() -> None:
     assert [job["metadata"]["uid"] for job in bench.store.list(JOB)] == [job["metadata"]["uid"]]
     assert attempt(bench)["uid"] == job["metadata"]["uid"]
     assert sum(write.startswith("create jobs") for write in bench.api.writes) == 1
+
+
+async def test_in_a_crowd_every_job_comes_before_any_status_but_the_last() -> None:
+    bench = Bench(DatasetController())
+    for name in "abcd":
+        apply_dataset(bench, name)
+    await bench.turn()
+    verbs = [write.split()[0] for write in bench.api.writes]
+    assert verbs == ["create"] * 4 + ["status"] * 4
