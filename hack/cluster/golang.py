@@ -8,6 +8,7 @@ written at build time from these lists; go.sum follows from the checksum databas
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -222,12 +223,12 @@ def compile_all(settings: Settings, build: Build, log: Log) -> None:
 
 
 def module_folder(settings: Settings, build: Build, module: str) -> Path:
-    """Where Go keeps the unpacked source of a module that a build requires."""
-    command = ["go", "-C", str(build.folder(settings)), "list", "-m", "-f", "{{.Dir}}", module]
-    found = ask(command, env=environment(settings))
+    """Where Go keeps the unpacked source of a module that a build requires; fetched again when Go's cache was cleaned."""
+    command = ["go", "-C", str(build.folder(settings)), "mod", "download", "-json", module]
+    found = ask(command, env=environment(settings), timeout_s=600)
     if not found:
-        raise StepError(f"Go does not know where module {module} is")
-    return Path(found)
+        raise StepError(f"Go cannot get the source of module {module}; `{' '.join(command)}` says why")
+    return Path(json.loads(found)["Dir"])
 
 
 def link(settings: Settings, build: Build, names: dict[str, str]) -> None:
