@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from fairlead.contract import env
 from fairlead.contract.base import Model
 from fairlead.contract.jobs import ErrorInfo, JobInput
+from fairlead.contract.printable import in_lines, one_line
 
 from .errors import BadInput, JobError, clip
 from .store import open_store
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     try:
         summary = _run(arguments[0] if arguments else "")
     except JobError as error:
-        print(redact(str(error), os.environ), file=sys.stderr)
+        print(one_line(redact(str(error), os.environ)), file=sys.stderr)
         write_summary(error.to_error_info(), os.environ)
         return error.exit_code
     except Exception:  # the one place that may: a failing program is an outcome, and must be told as one
@@ -88,7 +89,7 @@ def _runner(name: str) -> Callable[[Any, Any], Model | None]:
 
 def _program_failed() -> int:
     text = redact(traceback.format_exc(), os.environ)
-    print(text, file=sys.stderr, flush=True)
+    print(in_lines(text, "  "), file=sys.stderr, flush=True)  # indented: no value in it passes for progress
     last = text.strip().splitlines()[-1]
     write_summary(ErrorInfo(reason="ProgramFailed", message=clip(last)), os.environ)
     return 1

@@ -7,21 +7,15 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 import traceback
 from datetime import UTC, datetime
 from typing import IO, Any
 
 from fairlead.api.redaction import redact
+from fairlead.contract.printable import in_lines, one_line
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-
-def one_line(text: str) -> str:
-    """Return the text with control characters escaped, so that no value can forge a line."""
-    return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
 
 
 def _trace(record: logging.LogRecord) -> str:
@@ -52,13 +46,13 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """`time level logger: message`, for people at a terminal; a traceback follows on lines of its own."""
+    """`time level logger: message`, for people at a terminal; a traceback follows, each of its lines indented."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         line = f"{_time(record)} {record.levelname.lower():7} {record.name}: {one_line(redact(record.getMessage()))}"
         trace = _trace(record)
-        return f"{line}\n{trace.rstrip()}" if trace else line
+        return f"{line}\n{in_lines(trace.rstrip(), '    ')}" if trace else line
 
 
 def _time(record: logging.LogRecord) -> str:

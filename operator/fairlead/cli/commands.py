@@ -20,6 +20,7 @@ from typing import Any
 from fairlead import __version__
 from fairlead.api import names
 from fairlead.api.names import Resource
+from fairlead.contract.printable import in_lines
 from fairlead.kube.client import Client
 from fairlead.kube.person import ask_who, connect_person
 
@@ -38,6 +39,10 @@ OK, STALLED, TIMED_OUT = 0, 1, 3
 POLL_S = 1.0
 
 
+def _print(text: str) -> None:
+    print(in_lines(text))  # objects quote programs and people: nothing of it may steer a terminal
+
+
 def _timestamp() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
@@ -48,7 +53,7 @@ class Session:
 
     client: Client
     namespace: str
-    say: Callable[[str], None] = field(default=print)
+    say: Callable[[str], None] = field(default=_print)
     timestamp: Callable[[], str] = field(default=_timestamp)
 
     async def get(self, resource: Resource, name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from fairlead.contract.base import duration_s
+from fairlead.contract.printable import in_lines
 from fairlead.kube.connection import NoConnectionError
 from fairlead.kube.errors import KubeError
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(_run(given))
     except (KubeError, NoConnectionError, CannotAskError, SubjectError, SavedError, OSError) as error:
-        print(f"kubectl fairlead {given.verb}: {error}", file=sys.stderr)
+        print(in_lines(f"kubectl fairlead {given.verb}: {error}"), file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return 130

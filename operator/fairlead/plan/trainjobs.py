@@ -1,8 +1,8 @@
 """The Jobs of a TrainingRun: the one that trains, and the one that looks for a lost result.
 
 A container trainer runs between two containers of ours: `fetch` lays out /opt/ml/input, `main` publishes what
-/opt/ml/model holds. The user's container gets no key of the store. It builds and decides nothing; used by
-`plan/trainingrun.py` alone.
+/opt/ml/model holds. The user's container gets no key of the store, and shares nothing with ours but /opt/ml. It builds
+and decides nothing; used by `plan/trainingrun.py` alone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from fairlead.contract.training import ContainerTrainer
 
 from .children import (
     MAIN,
+    TMP_SIZE,
     Image,
     JobOrder,
     Json,
@@ -32,6 +33,7 @@ from .children import (
 COLLECT_TIMEOUT_S = 600.0
 COLLECT_RETRIES = 2
 FETCH, TRAIN = "fetch", "train"
+TRAIN_TMP = "train-tmp"  # its own: what lies in ours may be read, or run, with the keys of the store
 ML_SIZE = "50Gi"
 
 
@@ -101,6 +103,7 @@ def _surround(job: Json, order: JobOrder, trainer: ContainerTrainer) -> None:
     pod["initContainers"] = [fetch, _user_container(order, trainer, shared)]
     pod["containers"] = [publish]
     pod["volumes"].append({"name": "ml", "emptyDir": {"sizeLimit": ML_SIZE}})
+    pod["volumes"].append({"name": TRAIN_TMP, "emptyDir": {"sizeLimit": TMP_SIZE}})
     spec["podFailurePolicy"] = failure_policy((FETCH, MAIN))
 
 
@@ -113,6 +116,6 @@ def _user_container(order: JobOrder, trainer: ContainerTrainer, shared: Json) ->
         "resources": container_resources(order.overrides),
         "securityContext": container_security(read_only_root=False),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [shared, {"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [shared, {"name": TRAIN_TMP, "mountPath": "/tmp"}],
     }
     return container | {field: said[field] for field in ("command", "args") if said.get(field)}

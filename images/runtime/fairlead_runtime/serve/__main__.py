@@ -10,6 +10,7 @@ import os
 import sys
 
 from fairlead.contract.jobs import ServeInput
+from fairlead.contract.printable import one_line
 from fairlead_runtime.__main__ import read_input
 from fairlead_runtime.errors import BadInput, JobError
 from fairlead_runtime.summary import redact, write_summary
@@ -26,7 +27,7 @@ def main() -> int:
             raise BadInput("InputInvalid", f"the input document is of kind {document.kind}, a server needs Serve")
         return serve(document, os.environ)
     except JobError as error:
-        print(redact(str(error), os.environ), file=sys.stderr)
+        print(one_line(redact(str(error), os.environ)), file=sys.stderr)
         write_summary(error.to_error_info(), os.environ)
         return error.exit_code
 

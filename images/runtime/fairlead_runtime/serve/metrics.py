@@ -28,7 +28,7 @@ def render(document: ServeInput, counters: Counters) -> bytes:
 
 
 def _lines(document: ServeInput, counters: Counters) -> Iterator[str]:
-    labels = f'service="{document.service}",version="{document.artifact.version}"'
+    labels = f'service="{_value(document.service)}",version="{_value(document.artifact.version)}"'
     yield from _head("requests_total", "counter", "Answers by status code, other paths than predictions included.")
     for code, count in counters.codes().items():
         if count:
@@ -45,6 +45,11 @@ def _lines(document: ServeInput, counters: Counters) -> Iterator[str]:
     yield f"fairlead_request_duration_seconds_sum{{{labels}}} {simple['latency_us'] / 1e6}"
     yield from _head("predictions", "histogram", "Predicted scores or numbers; a bin ends just below its edge.")
     yield from _histogram("predictions", labels, counters.edges.prediction, counters.predictions())
+
+
+def _value(text: str) -> str:
+    """Return a label's value as the format wants it written."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _head(name: str, kind: str, text: str) -> Iterator[str]:
