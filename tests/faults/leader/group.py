@@ -27,7 +27,7 @@ from fairlead.api.names import DATASET, DEPLOYMENT, JOB, SERVICE, Resource
 from fairlead.app.rbac import RULES
 from fairlead.kube.client import Client
 from fairlead.kube.connection import connect
-from fairlead.kube.errors import AlreadyExistsError, KubeError
+from fairlead.kube.errors import AlreadyExistsError, KubeError, NotFoundError
 from fairlead.kube.lease import LEASE
 
 from .audit import Audit, Write
@@ -156,6 +156,11 @@ class Group:
 
         return await eventually(look, 60, every_s=0.05, what="a leader and a standby")  # type: ignore[return-value]
 
+    def token_of(self, replica: Replica) -> str:
+        """Return what a replica shows to the API server: how a proxy knows it."""
+        config = yaml.safe_load((self.folder / f"{replica.name}.kubeconfig").read_text())
+        return str(config["users"][0]["user"]["token"])
+
     async def _kubeconfig(self, pod: str) -> Path:
         body = {
             "metadata": {"name": pod},
@@ -228,7 +233,14 @@ class Group:
 
     async def settled(self, timeout_s: float = 20) -> None:
         """Wait until every child is as its owner wants it, and status says so."""
-        await eventually(self._is_settled, timeout_s, every_s=0.1, what=f"{self.namespace} is as asked")
+
+        async def look() -> bool:
+            try:
+                return await self._is_settled()
+            except NotFoundError as error:
+                raise AssertionError(error.message) from error
+
+        await eventually(look, timeout_s, every_s=0.1, what=f"{self.namespace} is as asked")
 
     async def _is_settled(self) -> bool:
         for number in range(TOYS):

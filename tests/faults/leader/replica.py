@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ class Replica:
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path, health_port: int) -> None:
         self.name, self.health_port = name, health_port
-        self.log, self._trap = folder / f"{name}.log", folder / f"{name}.trap"
+        self.log, self._trap, self._clock = (folder / f"{name}.{what}" for what in ("log", "trap", "clock"))
         self._process = _CONTEXT.Process(
-            target=_run, args=(list(arguments), str(self.log), str(self._trap)), daemon=True
+            target=_run, args=(list(arguments), str(self.log), str(self._trap), str(self._clock)), daemon=True
         )
         self._process.start()
         self.is_hurt = False  # by a signal or a trap of ours
@@ -45,14 +46,20 @@ class Replica:
 
     def signal(self, number: int) -> None:
         """Send a signal."""
-        self.is_hurt = True
         if self.is_alive:
+            self.is_hurt = True
             os.kill(self._pid, number)
 
     def set_trap(self, write: str) -> None:
         """Make it stop itself right before it sends the next such write, such as `POST jobs`."""
         self.is_hurt = True
         self._trap.write_text(write)
+
+    def set_clock(self, ahead_s: float) -> None:
+        """Set its clock so far ahead of the true time."""
+        beside = self._clock.with_suffix(".new")
+        beside.write_text(str(ahead_s))
+        beside.rename(self._clock)
 
     def is_frozen(self) -> bool:
         """Say whether the kernel holds it stopped."""
@@ -82,7 +89,7 @@ class Replica:
         return self._process.pid
 
 
-def _run(arguments: list[str], log: str, trap: str) -> None:
+def _run(arguments: list[str], log: str, trap: str, clock_file: str) -> None:
     """Be the operator: in the forked process."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
@@ -93,12 +100,20 @@ def _run(arguments: list[str], log: str, trap: str) -> None:
     from fairlead.kube.connection import connect  # noqa: PLC0415
 
     _plant_trap(Path(trap))
+    _take_clock(Path(clock_file))
 
     async def run(settings: Any) -> None:
         connection = await connect(settings.kubeconfig)
         await operator.Operator(settings, connection, (*operator.CONTROLLERS, ToyController())).run()
 
     sys.exit(operator.main(arguments, lambda settings: asyncio.run(run(settings))))
+
+
+def _take_clock(file: Path) -> None:
+    from fairlead.app import clock  # noqa: PLC0415
+
+    plain = clock.now
+    clock.now = lambda: plain() + timedelta(seconds=float(file.read_text()) if file.exists() else 0.0)
 
 
 def _plant_trap(trap: Path) -> None:
