@@ -2,7 +2,7 @@
 # FAIRLEAD_CACHE, FAIRLEAD_CLUSTER, FAIRLEAD_SOURCE, FAIRLEAD_PORTS: see docs/cluster.md.
 CLUSTER := $(or $(PYTHON),python3) -m hack.cluster
 
-.PHONY: cluster cluster-down cluster-load cluster-status images tools control-plane docker-up docker-down
+.PHONY: cluster cluster-down cluster-load cluster-status images tools control-plane judges docker-up docker-down
 
 cluster: ## Make the kind cluster with gateway, S3 server and metrics; seconds if it is there
 	$(CLUSTER) up
@@ -24,6 +24,9 @@ tools: ## Make kind, kubectl and helm available; prints the folder to put on PAT
 
 control-plane: ## Make kube-apiserver and etcd available for integration tests; prints their folder
 	$(CLUSTER) control-plane
+
+judges: ## Make what judges a status in tests available: kstatus, Flux, Argo CD, Helm 4; prints their folder
+	$(CLUSTER) judges
 
 docker-up: ## Install and start a Docker engine where none answers
 	$(CLUSTER) docker-up

@@ -101,6 +101,12 @@ def control_plane(config: Settings) -> None:
     sys.stdout.write(f"{folder}\n")
 
 
+def judges(config: Settings) -> None:
+    """Makes what judges a status available: kstatus, Flux, Argo CD, Helm 4; prints their folder as the last line."""
+    run_steps(config, graph.judge_steps(config))
+    sys.stdout.write(f"{config.bin}\n")
+
+
 def status(config: Settings) -> None:
     """What is up."""
     sys.stdout.write(cluster.status(config) + "\n")
@@ -132,6 +138,7 @@ VERBS: dict[str, Callable[[Settings], None]] = {
     "load": load,
     "tools": tools,
     "control-plane": control_plane,
+    "judges": judges,
     "status": status,
     "docker-up": docker_up,
     "docker-down": docker_down,

@@ -75,11 +75,13 @@ class Build:
     stamp: tuple[tuple[str, str], ...] = ()  # -X variables: what the program says of its version
     programs: tuple[str, ...] = ()
     own: tuple[str, ...] = ()  # folders of gosrc that are part of this module
+    replaces: tuple[tuple[str, str], ...] = ()  # the version to take whatever others require
 
     def go_mod(self) -> str:
         """The module file to build in; Go itself adds what is indirect."""
         lines = "".join(f"\t{path} {version}\n" for path, version in self.requires)
-        return f"module fairlead.build/{self.name}\n\ngo 1.26.0\n\nrequire (\n{lines})\n"
+        instead = "".join(f"\nreplace {path} => {path} {version}\n" for path, version in self.replaces)
+        return f"module fairlead.build/{self.name}\n\ngo 1.26.0\n\nrequire (\n{lines})\n{instead}"
 
     def ldflags(self) -> str:
         """Flags for the linker: no debug symbols, and the version."""
@@ -175,6 +177,30 @@ def etcd() -> Build:
         requires=(("go.etcd.io/etcd/server/v3", versions.ETCD),),
         batches=(("go.etcd.io/etcd/server/v3",),),
         programs=("server",),
+    )
+
+
+def judges() -> Build:
+    """What other tools make of a status: `verdict` (kstatus, Flux, Argo CD, on objects at hand) and Helm 4.
+
+    Argo CD replaces its engine by a folder of its own repository, so the engine's version is named here.
+    """
+    return Build(
+        name="judges",
+        requires=(
+            ("github.com/argoproj/argo-cd/gitops-engine", versions.ARGO_ENGINE),
+            ("github.com/argoproj/argo-cd/v3", versions.ARGO_CD),
+            ("github.com/fluxcd/cli-utils", versions.KSTATUS),
+            ("github.com/fluxcd/pkg/runtime", versions.FLUX_RUNTIME),
+            ("helm.sh/helm/v4", versions.HELM_4),
+            ("k8s.io/apimachinery", versions.JUDGES_KUBERNETES),
+            ("k8s.io/client-go", versions.JUDGES_KUBERNETES),
+        ),
+        batches=(("fairlead.build/judges/verdict", "helm.sh/helm/v4/cmd/helm"),),
+        stamp=(("helm.sh/helm/v4/internal/version.version", versions.HELM_4),),
+        programs=("verdict", "helm"),
+        own=("verdict",),
+        replaces=(("github.com/argoproj/argo-cd/gitops-engine", versions.ARGO_ENGINE),),
     )
 
 

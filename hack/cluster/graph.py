@@ -232,6 +232,13 @@ def control_plane_steps(settings: Settings) -> list[Step]:
     ]
 
 
+def judge_steps(settings: Settings) -> list[Step]:
+    """What other tools make of a status: `verdict` and Helm 4, and kubectl to wait with."""
+    programs = {"verdict": "verdict", "helm4": "helm"}
+    kubectl = _client_step(settings, "kubectl", golang.kubernetes(["kubectl"]), kubectl_will_do)
+    return [_go_step(settings, "go-judges", golang.judges(), programs), kubectl]
+
+
 def image_steps(settings: Settings, source: str) -> list[Step]:
     """The project's own images; where nothing can be pulled, their bases first."""
     steps: list[Step] = []

@@ -25,6 +25,13 @@ LOCAL_PATH: Final = "v0.0.30"
 ENVOY: Final = "1.40.0"
 SEAWEEDFS: Final = "4.48"
 DEBIAN: Final = "trixie"
+# What judges a status in tests: the newest of each that builds with Go 1.26, on the same Kubernetes libraries.
+ARGO_CD: Final = "v3.5.7"
+ARGO_ENGINE: Final = "v0.0.0-20260914071520-c9c369efcc5b"
+FLUX_RUNTIME: Final = "v0.110.0"
+HELM_4: Final = "v4.2.4"
+KSTATUS: Final = "v1.2.2"
+JUDGES_KUBERNETES: Final = "v0.36.3"
 MIN_GO: Final = (1, 26)
 
 # Names as the manifests use them. Where no registry can be reached, images built here carry the

@@ -5,11 +5,12 @@ There is no kubelet and no Deployment controller, so the test plays them: it mak
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.support.eventually import eventually
 
-from fairlead.api.conditions import find_condition
+from fairlead.api.conditions import find_condition, merge_conditions, ready
 from fairlead.api.names import AUTOSCALER, DEPLOYMENT, DISRUPTION_BUDGET, INFERENCE_SERVICE, MODEL_VERSION, POD, SERVICE
 from fairlead.controllers.inferenceservice import InferenceServiceController
 from fairlead.kube.client import Client
@@ -45,8 +46,10 @@ async def approve(api: Client, namespace: str, number: int) -> None:
     }
     await api.create(MODEL_VERSION, namespace, {**version, "spec": spec})
     artifact = {"digest": f"sha256:{number:064x}", "format": "onnx", "sizeBytes": 10}
+    said = ready("Approved", "Services of its model may roll it out.")
     status = {
         "observedGeneration": 1,
+        "conditions": merge_conditions((), said, generation=1, now=datetime(2026, 1, number, tzinfo=UTC)),
         "stage": "Approved",
         "approvedAt": f"2026-01-0{number}T00:00:00Z",
         "artifact": artifact,

@@ -20,6 +20,9 @@ def breaches(obj: Obj, *, secrets: Iterable[str] = ()) -> list[str]:
     conditions = {condition["type"]: condition for condition in status["conditions"]}
     found = [*_presence(conditions), *_truth(conditions), *_generations(obj, conditions)]
     found += [
+        f"{type_}: no reason or no message" for type_, c in conditions.items() if not (c["reason"] and c["message"])
+    ]
+    found += [
         f"{type_}: message over {MAX_MESSAGE}" for type_, c in conditions.items() if len(c["message"]) > MAX_MESSAGE
     ]
     text = json.dumps(status)
@@ -75,13 +78,42 @@ class StatusLaws:
             self.found += [f"{name}: {breach}" for breach in _moves(before, obj)]
         self._last[obj["metadata"]["uid"]] = obj
 
+    def look_at(self, obj: Obj) -> None:
+        """Take the present state of an object, unless it was taken already: older states may still be under way."""
+        last = self._last.get(obj["metadata"]["uid"])
+        if last is None or last["metadata"]["resourceVersion"] != obj["metadata"]["resourceVersion"]:
+            name = f"{obj.get('kind')} {obj['metadata'].get('namespace')}/{obj['metadata']['name']}"
+            self.found += [f"{name}: {breach}" for breach in breaches(obj)]
+
     def assert_kept(self) -> None:
         """Fail with every breach that was seen."""
         assert not self.found, "\n".join(self.found)
 
 
 def _moves(before: Obj, after: Obj) -> list[str]:
-    """Return the conditions whose lastTransitionTime moved without their status, or stood still with it."""
+    """Return what a later state may not say after an earlier one."""
+    return [*_times(before, after), *_steps_back(before.get("status") or {}, after.get("status") or {})]
+
+
+def _steps_back(before: Obj, after: Obj) -> list[str]:
+    """Return what was final and is not any more, and a generation that was seen and is not any more."""
+    found = []
+    if before.get("outcome") and after.get("outcome") != before["outcome"]:
+        found.append(f"outcome {before['outcome']} became {after.get('outcome')}")
+    if _is_refused_for_ever(before) and after.get("stage") != before["stage"]:
+        found.append(f"stage {before['stage']} became {after.get('stage')}")
+    if after.get("observedGeneration", -1) < before.get("observedGeneration", -1):
+        found.append(f"observedGeneration went back to {after.get('observedGeneration', -1)}")
+    return found
+
+
+def _is_refused_for_ever(status: Obj) -> bool:
+    reasons = {condition["reason"] for condition in status.get("conditions") or () if condition["type"] == "Ready"}
+    return status.get("stage") == "Rejected" and bool(reasons & {"GateFailed", "RejectedByApprover"})
+
+
+def _times(before: Obj, after: Obj) -> list[str]:
+    """Return the conditions whose lastTransitionTime moved without their status."""
     old = {c["type"]: c for c in (before.get("status") or {}).get("conditions") or ()}
     new = {c["type"]: c for c in (after.get("status") or {}).get("conditions") or ()}
     found = []

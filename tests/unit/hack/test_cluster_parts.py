@@ -77,6 +77,12 @@ def test_a_build_is_keyed_by_versions_and_programs(monkeypatch: pytest.MonkeyPat
     assert golang.tools().key() != before
 
 
+def test_a_build_takes_its_own_version_of_what_others_require() -> None:
+    engine = "github.com/argoproj/argo-cd/gitops-engine"
+    assert f"replace {engine} => {engine} {versions.ARGO_ENGINE}\n" in golang.judges().go_mod()
+    assert "replace" not in golang.tools().go_mod()
+
+
 def test_a_half_done_build_is_not_taken_for_built(tmp_path: Path) -> None:
     build, config = golang.etcd(), make_settings(tmp_path)
     (build.folder(config) / "bin.partial").mkdir(parents=True)
