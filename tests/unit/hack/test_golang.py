@@ -26,7 +26,8 @@ def test_a_modules_source_is_downloaded_when_it_is_not_there(config: Settings, m
 
     monkeypatch.setattr(golang, "ask", ask)
     assert golang.module_folder(config, golang.tools(), "sigs.k8s.io/kind") == Path("/modules/kind")
-    assert asked[0][3:] == ["mod", "download", "-json", "sigs.k8s.io/kind"]  # `go list` knows only what is there already
+    # `go list` knows only what is there already
+    assert asked[0][3:] == ["mod", "download", "-json", "sigs.k8s.io/kind"]
 
 
 def test_a_module_that_cannot_be_had_is_named(config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
