@@ -64,6 +64,10 @@ test-unit: venv ## Stories, properties and everything else that needs no cluster
 test-integration: venv ## The shell against a real kube-apiserver and etcd
 	$(PYTEST) tests/integration -q
 
+.PHONY: fields
+fields: venv ## Write docs/api/fields.md: what a change of each field does to a live object
+	FAIRLEAD_WRITE=1 $(PYTEST) tests/integration/test_fields.py -q
+
 .PHONY: faults
 faults: venv ## Every fault at every point against a real API server; at most 90 min
 	FAIRLEAD_FAULTS=whole $(PYTEST) tests/faults -q -s -W ignore -n 2 --dist loadfile
@@ -112,6 +116,10 @@ bench-plans: venv ## How long planners take, by kind
 .PHONY: bench-judge
 bench-judge: venv ## The judge's promises by simulation; ROLLOUTS=5000 for the full table
 	$(BIN)/python -m tests.perf.judge_simulation --rollouts $(or $(ROLLOUTS),200)
+
+.PHONY: soak
+soak: venv ## 10,000 generated objects of each kind against a real API server
+	FAIRLEAD_EXAMPLES=10000 $(PYTEST) tests/integration/test_generated_input.py -q -s --show-capture=no
 
 .PHONY: test
 test: lint types verify test-unit helm-lint test-integration test-faults test-e2e ## Everything CI runs

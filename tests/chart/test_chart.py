@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from fairlead import __version__
 from fairlead.app.rbac import RULES
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "fairlead"
@@ -145,3 +147,72 @@ def test_only_the_holder_of_the_lease_writes() -> None:
     assert (spec["failurePolicy"], lease["parameterNotFoundAction"]) == ("Ignore", "Allow")
     without = of_kind(render("operator.lease.fence=false"), "ValidatingAdmissionPolicy")
     assert "fairlead-leader" not in {obj["metadata"]["name"] for obj in without}
+
+
+FENCED = ("networkPolicy.enabled=true", "namespaces={team-a,team-b}")
+
+
+def policies(*settings: str) -> dict[str, dict[str, Any]]:
+    found = of_kind(render(*settings), "NetworkPolicy")
+    return {f"{obj['metadata'].get('namespace', '-')}/{obj['metadata']['name']}": obj["spec"] for obj in found}
+
+
+def ports(rule: dict[str, Any]) -> set[Any]:
+    return {entry["port"] for entry in rule["ports"]}
+
+
+def test_network_policies_are_off_until_asked_for() -> None:
+    assert not policies()
+    assert set(policies("networkPolicy.enabled=true")) == {"-/fairlead"}
+    assert set(policies(*FENCED)) == {
+        "-/fairlead", "team-a/fairlead-jobs", "team-a/fairlead-server", "team-b/fairlead-jobs", "team-b/fairlead-server"
+    }  # fmt: skip
+    named = policies("networkPolicy.enabled=true", "networkPolicy.namespaces={team-c}")
+    assert set(named) == {"-/fairlead", "team-c/fairlead-jobs", "team-c/fairlead-server"}
+
+
+def test_every_policy_is_about_pods_of_ours_and_both_ways() -> None:
+    store = ("objectStore.embedded.enabled=true", "objectStore.embedded.secretKey=0123456789abcdef")
+    for name, spec in policies(*FENCED, *store).items():
+        assert spec["podSelector"]["matchLabels"], f"{name} is about every pod of its namespace"
+        assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
+        assert all(rule.get("ports") for rule in (*spec["ingress"], *spec["egress"])), f"{name} opens all ports"
+
+
+def test_jobs_are_spoken_to_by_nobody_and_reach_no_metadata_service() -> None:
+    spec = policies(*FENCED, "networkPolicy.egressPorts={9000}")["team-a/fairlead-jobs"]
+    assert spec["ingress"] == []
+    dns, out = spec["egress"]
+    assert ports(dns) == {53}
+    assert ports(out) == {9000}
+    blocks = [peer["ipBlock"] for peer in out["to"] if "ipBlock" in peer]
+    assert {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]} in blocks
+
+
+def test_control_of_servers_is_for_the_operator_and_their_own_namespace() -> None:
+    spec = policies(*FENCED)["team-a/fairlead-server"]
+    public, control = spec["ingress"]
+    assert ports(public) == {8080, 9090}
+    assert ports(control) == {8081}
+    own, operator = control["from"]
+    assert own == {"podSelector": {}}
+    assert operator["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "fairlead-system"}
+    deployment = next(obj for obj in of_kind(render(), "Deployment"))
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert operator["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_the_policies_choose_what_planners_label() -> None:
+    from fairlead.api import names
+    from fairlead.plan.revision import ROLE
+
+    spec = policies(*FENCED)["team-a/fairlead-server"]
+    assert spec["podSelector"]["matchLabels"] == {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_ROLE: ROLE}
+
+
+def test_chart_operator_package_and_server_have_one_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == __version__
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
+    server = (ROOT / "images" / "runtime" / "fairlead_runtime" / "serve" / "oip.py").read_text()
+    assert f'"version": "{__version__}"' in server

@@ -6,6 +6,7 @@ them go to a real API server while the operator runs.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
@@ -29,7 +30,7 @@ from fairlead.kube.client import Client
 
 from .conftest import CRDS, Start
 
-EXAMPLES = int(os.environ.get("FAIRLEAD_EXAMPLES", "120"))
+EXAMPLES = int(os.environ.get("FAIRLEAD_EXAMPLES", "60"))
 SEED = int(os.environ.get("FAIRLEAD_SEED", "1"))
 BATCH = 200
 Json = dict[str, Any]
@@ -47,6 +48,7 @@ _ANNOTATIONS = (
 )
 
 
+@functools.cache
 def spec_schema(resource: Resource) -> Mapping[str, Any]:
     crd = yaml.safe_load((Path(CRDS) / f"{names.GROUP}_{resource.plural}.yaml").read_text())
     return dict(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"])
@@ -122,7 +124,7 @@ def batches_of(resource: Resource) -> Iterator[list[Example]]:
 async def test_what_is_accepted_is_handled_and_the_rest_refused(
     resource: Resource, start: Start, api: Client, namespace: str
 ) -> None:
-    running = await start(CONTROLLERS, workers="8")
+    running = await start(CONTROLLERS, leader_elect="false")
     await planted.plant(api, namespace)
     batches = Batches(api, running.operator, namespace, resource)
     batches.keep(planted.NAMES)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fairlead.api import names
 from fairlead.api.conditions import find_condition
 from fairlead.api.names import Resource
 from fairlead.app.main import Operator
@@ -22,20 +22,17 @@ from fairlead.kube.client import Client
 from fairlead.kube.errors import InvalidError, KubeError, NotFoundError
 from fairlead.plan.types import Key
 
+from .children import KINDS as CHILD_KINDS
 from .eventually import eventually
 from .status_laws import breaches
 
 Json = dict[str, Any]
 SIDE_BY_SIDE = 12
-RECONCILES_MAX = 30  # of one object, from birth to its fixed point
+RECONCILES_MAX = 30  # of one object, from birth to its fixed point; and one a second for states that look at the clock
 REQUESTS_MAX = 16.0  # of the operator for one object, mean over a batch
 SETTLE_S = 120.0
 LOOK_EVERY_S = 0.05
 REST_LOOKS = 24  # over a second: a time in status that moves with the clock is a write a second, and so a hot loop
-CHILDREN = (
-    names.JOB, names.CRON_JOB, names.DEPLOYMENT, names.SERVICE, names.AUTOSCALER, names.DISRUPTION_BUDGET,
-    names.TRAINING_RUN, names.MODEL_VERSION,
-)  # fmt: skip
 _FAULTS = (
     "InternalError", "ApiServerError", "Forbidden", "TimedOut", "NotFound", "Conflict", "AlreadyExists",
 )  # fmt: skip
@@ -82,6 +79,7 @@ class Batches:
         self._reconciles: Counter[Key] = Counter()
         self._kept: set[str] = set()
         self.tally = Tally()
+        self.start()
         self._count_reconciles()
 
     def _count_reconciles(self) -> None:
@@ -97,9 +95,14 @@ class Batches:
         """Never remove what has these names: the world that examples refer to."""
         self._kept.update(kept)
 
+    def start(self) -> None:
+        """Count from here."""
+        self._reconciles.clear()
+        self._began = time.monotonic()
+
     async def run(self, examples: Sequence[Example]) -> None:
         """Take one batch from apply to removal."""
-        self._reconciles.clear()
+        self.start()
         requests = self._requests()
         errors = Errors()
         logging.getLogger().addHandler(errors)
@@ -107,8 +110,8 @@ class Batches:
             slots = asyncio.Semaphore(SIDE_BY_SIDE)
             answers = await asyncio.gather(*(self._admit(example, slots) for example in examples))
             living = {str(answer["metadata"]["name"]): answer for answer in answers if answer is not None}
-            await self._settle(living)
-            await self._judge(living, errors)
+            await self.settle(living)
+            await self.judge(living, errors)
             if living:
                 self._judge_effort((self._requests() - requests) / len(living))
         finally:
@@ -132,9 +135,10 @@ class Batches:
             self._fault("accepted at admission", example.document, example.broken)
         return answer
 
-    async def _settle(self, living: Mapping[str, Json]) -> None:
+    async def settle(self, living: Mapping[str, Json]) -> None:
+        """Wait until every object has an answer for its generation and nothing is asked for over a second."""
         store, queue = self._operator.store, self._operator.queue
-        seen: list[int] = []
+        seen: list[float] = []
 
         def answered(name: str) -> bool:
             obj = store.get(self._resource, self._namespace, name)
@@ -144,7 +148,7 @@ class Batches:
             )
 
         def rests() -> bool:
-            seen.append(sum(self._reconciles.values()))
+            seen.append(self._requests())
             is_idle = len(queue) == 0 and queue.oldest_work_s() == 0
             return (
                 is_idle and len(seen) > REST_LOOKS and len(set(seen[-REST_LOOKS:])) == 1 and all(map(answered, living))
@@ -157,7 +161,8 @@ class Batches:
             busy = [f"{key.kind} {key.name} x{count}" for key, count in self._reconciles.most_common(3)]
             self._fault("no fixed point", living.get(silent[0], {}) if silent else {}, f"silent {silent}, busy {busy}")
 
-    async def _judge(self, living: Mapping[str, Json], errors: Errors) -> None:
+    async def judge(self, living: Mapping[str, Json], errors: Errors) -> None:
+        """Hold every object against the laws, and note what it says."""
         for name in living:
             obj = await self._api.get(self._resource, self._namespace, name)
             for breach in breaches(obj):
@@ -171,7 +176,7 @@ class Batches:
                 self._fault("no message", obj, str(said))
             key = Key(self._resource.kind, self._namespace, name)
             self.tally.most_reconciles = max(self.tally.most_reconciles, self._reconciles[key])
-            if self._reconciles[key] > RECONCILES_MAX:
+            if self._reconciles[key] > RECONCILES_MAX + time.monotonic() - self._began:
                 self._fault(f"{self._reconciles[key]} reconciles", obj, str(said.get("reason")))
         for line in errors.lines:
             self._fault("an error was logged", {}, line)
@@ -191,7 +196,7 @@ class Batches:
         self.tally.faults.append(f"{what}: {why[:1500]}\n    {spec[:3000]}")
 
     async def _remove(self) -> None:
-        for resource in (self._resource, *CHILDREN):
+        for resource in (self._resource, *CHILD_KINDS):
             slots = asyncio.Semaphore(SIDE_BY_SIDE)
             found = [obj async for page in self._api.pages(resource, self._namespace) for obj in page.items]
             gone = [obj for obj in found if obj["metadata"]["name"] not in self._kept]

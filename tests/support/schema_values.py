@@ -14,7 +14,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from .spec_rules import rule_of
+from .spec_rules import Choose, rule_of
 
 Json = dict[str, Any]
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -61,6 +61,9 @@ PATTERNS: Mapping[str, tuple[str, ...]] = {
         "lightgbm.LGBMClassifier",
     ),
     r"^[A-Za-z_][A-Za-z0-9_]*$": ("PATH", "LD_PRELOAD", "FAIRLEAD_INPUT", "_", "A" * 128, "AWS_SECRET_ACCESS_KEY"),
+    r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$": NAMES,
+    r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$": (*NAMES, "Fraud_2", "a..b", "A" * 63),
+    r"^[A-Za-z0-9:]*$": ("", "sha256:" + "1" * 64, "sha256:" + "a" * 64, "latest", "::"),
     r"^[^/].*$|^$": ("", "rows.csv", "../..", "a/../../b", "{{}}", " ", "é" * 1024),
 }  # fmt: skip
 _QUANTITIES: tuple[Any, ...] = ("1", "500m", "1Gi", 1, 0, "1e3", "9" * 20, 2**31, "0.000000001", ".5", "5.", "1Ei")
@@ -112,21 +115,21 @@ def holds(schema: Mapping[str, Any], value: Any) -> bool:
 
 
 def mend(draw: Draw, schema: Mapping[str, Any], value: Any) -> None:
-    """Make a drawn value keep every CEL rule, inner ones first."""
+    """Make a drawn value keep every CEL rule."""
+    mend_with(schema, value, lambda fields: str(draw(st.sampled_from(fields))))
+
+
+def mend_with(schema: Mapping[str, Any], value: Any, choose: Choose) -> None:
+    """Make a value keep every CEL rule, inner ones first; `choose` says which of several fields stays."""
     for slot in list(_slots(schema, value, "")):
-        mend(draw, slot.schema, slot.parent[slot.key])
+        mend_with(slot.schema, slot.parent[slot.key], choose)
     for entry in schema.get("x-kubernetes-validations", ()):
         rule = rule_of(entry["rule"])
         if rule is not None and not rule.holds(value):
-            before = copy.deepcopy(value)
-            rule.mend(value, lambda fields: draw(st.sampled_from(fields)))
-            _refill(draw, schema, value, before)
-
-
-def _refill(draw: Draw, schema: Mapping[str, Any], value: Json, before: Json) -> None:
-    """A field that a rule brought in may have rules and wishes of its own."""
-    for name in value.keys() - before.keys():
-        mend(draw, schema["properties"][name], value[name])
+            before = set(value)
+            rule.mend(value, choose)
+            for name in value.keys() - before:  # what a rule brought in may have rules of its own
+                mend_with(schema["properties"][name], value[name], choose)
 
 
 def _slots(schema: Mapping[str, Any], value: Any, path: str) -> Iterator[Slot]:

@@ -6,6 +6,7 @@ Used by `schema_values.py` only.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 Json = dict[str, Any]
 Choose = Callable[[list[str]], str]
 _ONE_OF = re.compile(r"\(has\(self\.(\w+)\) \? 1 : 0\)")
-_SPARE: Mapping[str, Any] = {
+SPARE: Mapping[str, Any] = {
     "s3": {"uri": "s3://lake/rows/"},
     "http": {"url": "http://lake.example/rows.csv"},
     "persistentVolumeClaim": {"name": "rows"},
@@ -59,7 +60,7 @@ def exactly_one(fields: list[str]) -> Rule:
         for field in present:
             if field != kept:
                 del value[field]
-        value.setdefault(kept, _SPARE[kept])
+        value.setdefault(kept, copy.deepcopy(SPARE[kept]))
 
     return Rule(lambda value: sum(field in value for field in fields) == 1, mend)
 

@@ -64,7 +64,7 @@ class InferenceProtocol:
                 endpoint.add(f"{path}/infer", Route(b"POST", self._infer, counted=True))
 
     def _server(self, request: Request) -> Response:
-        return self._answers.value(200, {"name": "fairlead", "version": "0.1.0", "extensions": []})
+        return self._answers.value(200, {"name": "fairlead", "version": "0.2.0", "extensions": []})
 
     def _readiness(self, request: Request) -> Response:
         ready = self._ready()
