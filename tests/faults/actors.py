@@ -80,7 +80,6 @@ class Actors:
 
     async def _react(self) -> None:
         while True:
-            await self._changed.wait()
             self._changed.clear()
             for act in (self._jobs, self._deployments, self._routes, self._garbage):
                 await act()

@@ -178,9 +178,8 @@ class Scene:
         """Wait until the end state is the expected one; fail with what differs. Then hold births against it."""
 
         def same() -> bool:
-            found = self.state()
             assert self.story.is_over(), f"the story is at {self.story.step!r}; exits {self.exits}"
-            assert found == expected.state, "\n".join(difference(expected.state, found))
+            require_same(expected.state, self.state())
             return True
 
         await eventually(same, timeout_s, every_s=0.1)
@@ -232,6 +231,12 @@ class Outcome:
 
     state: list[str]
     births: Any
+
+
+def require_same(expected: Sequence[str], found: Sequence[str]) -> None:
+    """Raise AssertionError with the lines that only one side has."""
+    if expected != found:
+        raise AssertionError("\n".join(difference(expected, found)))
 
 
 def difference(expected: Sequence[str], found: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.support.control_plane import ControlPlane, control_plane
+from tests.support.status_watch import status_laws_are_kept, status_watches  # noqa: F401  after every test
 
 from .arena import Arena, Outcome, arena
 
