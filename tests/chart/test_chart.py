@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from fairlead.api import names
+from fairlead.plan.revision import ROLE
+
 from fairlead import __version__
 from fairlead.app.rbac import RULES
 
@@ -203,9 +206,6 @@ def test_control_of_servers_is_for_the_operator_and_their_own_namespace() -> Non
 
 
 def test_the_policies_choose_what_planners_label() -> None:
-    from fairlead.api import names
-    from fairlead.plan.revision import ROLE
-
     spec = policies(*FENCED)["team-a/fairlead-server"]
     assert spec["podSelector"]["matchLabels"] == {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_ROLE: ROLE}
 

@@ -109,6 +109,7 @@ PLAIN = {kind: harmless(kind) for kind in ("card", "report")}
 def test_pages_are_made_of_the_same_elements_whatever_the_names(kind: str, name: str) -> None:
     page = Shape(render_card(card(name)) if kind == "card" else render_report(report(name)))
     assert page.seen <= PLAIN[kind], page.seen - PLAIN[kind]
+    assert all(harmless_on_a_terminal(line) for text in page.texts for line in text.split("\n"))  # nor turns our words
     assert page.open == []
 
 

@@ -21,6 +21,16 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
+{{- /* DNS, and the store and sources: in the cluster or outside, never a node's metadata service. */}}
+{{- define "fairlead.egress" -}}
+- ports: [{port: 53}, {port: 53, protocol: UDP}]
+- ports: {{ $ports := list }}{{ range .Values.networkPolicy.egressPorts }}{{ $ports = append $ports (dict "port" .) }}{{ end }}{{ toJson $ports }}
+  to:
+  - namespaceSelector: {}
+  - ipBlock: {cidr: 0.0.0.0/0, except: [169.254.0.0/16]}
+  - ipBlock: {cidr: "::/0", except: ["fe80::/10"]}
+{{- end -}}
+
 {{- define "fairlead.storeEndpoint" -}}
 {{- if .Values.store.endpoint }}{{ .Values.store.endpoint }}{{ else if .Values.objectStore.embedded.enabled }}{{ printf "http://%s-object-store.%s.svc:8333" (include "fairlead.name" .) .Release.Namespace }}{{ else }}{{ fail "store.endpoint: set it, or enable objectStore.embedded, when store.namespaces is set" }}{{ end -}}
 {{- end -}}

@@ -9,6 +9,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from fairlead.contract.printable import in_lines
+
 VOID = frozenset({"meta", "br", "line", "rect", "circle", "path", "polyline"})
 
 
@@ -44,7 +46,9 @@ def safe(child: str | float) -> Html:
 
 
 def _plain(value: Any) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    return in_lines(str(value))  # a mark that turns the reading order would turn our own words after it
 
 
 def table(headings: list[Child], rows: list[list[Child]], numeric: frozenset[int] = frozenset()) -> Html:
