@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from fairlead.api import names
-from fairlead.plan.revision import ROLE
-
 from fairlead import __version__
+from fairlead.api import names
 from fairlead.app.rbac import RULES
+from fairlead.plan.revision import ROLE
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "fairlead"
 ROOT = CHART.parents[1]
