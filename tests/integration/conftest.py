@@ -16,7 +16,7 @@ import yaml
 from tests.support.control_plane import ControlPlane, control_plane
 from tests.support.eventually import eventually
 from tests.support.status_laws import StatusLaws
-from tests.support.status_watch import StatusWatch, status_watch
+from tests.support.status_watch import status_laws_are_kept, status_watches  # noqa: F401  after every test
 from tests.support.toy import TOY_CRD, ToyController
 
 from fairlead.api.names import Resource
@@ -36,21 +36,6 @@ def plane() -> Iterator[ControlPlane]:
     with control_plane() as running:
         asyncio.run(_install_crds(running))
         yield running
-
-
-@pytest.fixture(scope="session")
-def watched(plane: ControlPlane) -> Iterator[StatusWatch]:
-    with status_watch(plane) as watch:
-        yield watch
-
-
-@pytest.fixture(autouse=True)
-def status_laws_are_kept(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Hold every version of every object to the laws of status, in each test that has an API server."""
-    watch = request.getfixturevalue("watched") if "plane" in request.fixturenames else None
-    yield
-    found = watch.breaches() if watch else []
-    assert not found, "\n".join(found)
 
 
 async def _install_crds(plane: ControlPlane) -> None:
@@ -80,7 +65,9 @@ async def api(plane: ControlPlane) -> AsyncIterator[Client]:
 @pytest_asyncio.fixture
 async def namespace(api: Client) -> str:
     name = f"test-{secrets.token_hex(4)}"
-    await api.create(NAMESPACE, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    metadata = {"name": name, "labels": labels}
+    await api.create(NAMESPACE, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     return name
 
 

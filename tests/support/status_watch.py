@@ -1,27 +1,29 @@
 """The laws of status over every object of our kinds on an API server: each version that a watch shows, from outside.
 
 It watches all namespaces from a thread per kind, beside whatever a test runs, and must never write. The conftests of
-integration and faults hold it over a session and ask it at the end of every test.
+integration and faults import its fixtures: it lasts a session and is asked at the end of every test.
 """
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import ssl
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from tests.support.control_plane import ControlPlane
 from tests.support.status_laws import StatusLaws
 
 from fairlead.api.names import OWN_KINDS, Resource
 
-ANEW_S = 0.5  # until a watch is opened anew: kinds may be installed later, and a watch may end
-WATCH_S = 3600
+ANEW_S = 0.5  # until a watch that failed is opened anew: kinds may be installed later
+WATCH_S = 3  # an API server that is told to stop waits for its watches
+ANSWER_S = 60
 
 
 class StatusWatch:
@@ -33,9 +35,7 @@ class StatusWatch:
         self._laws = StatusLaws()
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._streams: dict[str, http.client.HTTPResponse] = {}
         self._threads = [threading.Thread(target=self._follow, args=(kind,), daemon=True) for kind in OWN_KINDS]
-        self.seen = 0
 
     def begin(self) -> None:
         """Watch until `end`."""
@@ -58,7 +58,7 @@ class StatusWatch:
     def _open(self, resource: Resource, query: str) -> http.client.HTTPResponse:
         url = f"{self._plane.server}/apis/{resource.api_version}/{resource.plural}?{query}"
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer admin-{self._plane.token}"})
-        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=WATCH_S, context=self._tls)
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=ANSWER_S, context=self._tls)
         return answer
 
     def _list(self, resource: Resource) -> list[dict[str, Any]]:
@@ -72,28 +72,51 @@ class StatusWatch:
         return [{"kind": resource.kind, **item} for item in items]
 
     def _follow(self, resource: Resource) -> None:
+        version = ""
         while not self._stop.is_set():
-            with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-                self._read(resource)
-            self._stop.wait(ANEW_S)
+            try:
+                version = self._read(resource, version)
+            except (OSError, http.client.HTTPException, ValueError):
+                version = ""
+                self._stop.wait(ANEW_S)
 
-    def _read(self, resource: Resource) -> None:
-        with self._open(resource, f"watch=true&timeoutSeconds={WATCH_S}") as stream:
+    def _read(self, resource: Resource, version: str) -> str:
+        """Take what changes from a version on, and return the version to go on from; "" is from the beginning."""
+        query = f"watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_S}&resourceVersion={version}"
+        with self._open(resource, query) as stream:
             for line in stream:
                 event = json.loads(line)
-                if self._stop.is_set() or event["type"] == "ERROR":
-                    return
-                with self._lock:
-                    self.seen += 1
-                    self._laws.see(event["object"])
+                if event["type"] == "ERROR":
+                    return ""
+                version = event["object"]["metadata"]["resourceVersion"]
+                if event["type"] != "BOOKMARK":
+                    with self._lock:
+                        self._laws.see(event["object"])
+        return version
 
 
-@contextlib.contextmanager
-def status_watch(plane: ControlPlane) -> Iterator[StatusWatch]:
-    """Hold a watch over all objects of our kinds."""
-    watch = StatusWatch(plane)
-    watch.begin()
-    try:
-        yield watch
-    finally:
+Watches = dict[str, StatusWatch]
+
+
+@pytest.fixture(scope="session")
+def status_watches() -> Iterator[Watches]:
+    """Hold a watch over each API server that a test of this session uses."""
+    watches: Watches = {}
+    yield watches
+    for watch in watches.values():
         watch.end()
+
+
+@pytest.fixture(autouse=True)
+def status_laws_are_kept(request: pytest.FixtureRequest, status_watches: Watches) -> Iterator[None]:
+    """Hold every version of every object to the laws of status, in each test that has an API server (`plane`)."""
+    if "plane" not in request.fixturenames:
+        yield
+        return
+    plane: ControlPlane = request.getfixturevalue("plane")
+    if plane.server not in status_watches:
+        status_watches[plane.server] = StatusWatch(plane)
+        status_watches[plane.server].begin()
+    yield
+    found = status_watches[plane.server].breaches()
+    assert not found, "\n".join(found)
