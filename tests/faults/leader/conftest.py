@@ -24,6 +24,16 @@ WHOLE = os.environ.get("FAIRLEAD_FAULTS") == "whole"
 Groups = Callable[..., Awaitable[list[Group]]]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "whole: too long for the share that `make test` has; in `make faults`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [] if WHOLE else [item for item in items if item.get_closest_marker("whole")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
 def repetitions(whole: int, share: int) -> int:
     """Return how often a test repeats: all of it in `make faults`, a share in `make test`."""
     return whole if WHOLE else share

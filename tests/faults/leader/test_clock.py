@@ -6,11 +6,12 @@ import signal
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from tests.support.eventually import eventually, never
 
-from fairlead.api.conditions import format_time
+from fairlead.api.conditions import Condition, format_time, merge_conditions, ready, stalled
 from fairlead.api.dataset import DatasetSpec
-from fairlead.api.names import DATASET, JOB, TRAINING_RUN
+from fairlead.api.names import DATASET, JOB, TRAINING_RUN, Resource
 from fairlead.app.clock import LOOK_S
 from fairlead.kube.lease import LEASE
 from fairlead.plan.dataset import spec_digest
@@ -22,6 +23,7 @@ from .group import SCALED, Group, now
 HOUR_S = 3600.0
 
 
+@pytest.mark.whole
 async def test_the_lease_knows_no_clock(groups: Groups) -> None:
     (group,) = await groups(1)
     before = (await group.api.get(LEASE, group.namespace, group.release))["spec"]
@@ -72,7 +74,7 @@ async def make_read_dataset(group: Group, schedule: str) -> None:
     at, tick = format_time(datetime.now(UTC)), spec_digest(DatasetSpec.model_validate(made["spec"])) + "//"
     status = {"tick": tick, "tickAt": at, "lastCheck": {"at": at, "tick": tick, "valid": True, "reason": "Valid"}}
     status |= {"revision": "sha256:aa", "rows": 10, "revisions": [{"revision": "sha256:aa", "at": at, "rows": 10}]}
-    await _say(group, "hourly", DATASET, {**status, "observedGeneration": 1})
+    await _say(group, "hourly", DATASET, status, ready("Valid", "It was read."))
     await group.api.patch(DATASET, group.namespace, "hourly", {"spec": {"suspend": False}})
     await eventually(lambda: _is_ready(group), 10, what="the Dataset is Ready")
 
@@ -94,8 +96,8 @@ async def make_ended_run(group: Group) -> str:
     }
     body = _own(group, TRAINING_RUN.kind, "ended", {**spec, "dataset": {"name": "absent"}})
     await group.api.create(TRAINING_RUN, group.namespace, body)
-    status = {"outcome": "Failed", "failure": {"reason": "ProgramFailed", "message": "no"}, "observedGeneration": 1}
-    await _say(group, "ended", TRAINING_RUN, status)
+    status = {"outcome": "Failed", "failure": {"reason": "ProgramFailed", "message": "no"}}
+    await _say(group, "ended", TRAINING_RUN, status, stalled("ProgramFailed", "No."))
     return "Failed"
 
 
@@ -104,7 +106,11 @@ def _own(group: Group, kind: str, name: str, spec: dict[str, Any]) -> dict[str, 
     return {"apiVersion": DATASET.api_version, "kind": kind, "metadata": metadata, "spec": spec}
 
 
-async def _say(group: Group, name: str, resource: Any, status: dict[str, Any]) -> None:
+async def _say(
+    group: Group, name: str, resource: Resource, status: dict[str, Any], said: tuple[Condition, ...]
+) -> None:
+    conditions = merge_conditions((), said, generation=1, now=datetime.now(UTC))
+    status = {**status, "observedGeneration": 1, "conditions": conditions}
     metadata = {"name": name, "namespace": group.namespace}
     body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "status": status}
     await group.api.apply(resource, group.namespace, body, status=True)

@@ -39,22 +39,22 @@ async def both(group: Group, kills: int, terms: int) -> tuple[list[float], list[
 
 async def test_with_the_real_lease_times(groups: Groups) -> None:
     """20 SIGKILLs: the next write at most 20 s later; 20 SIGTERMs: at most 3 s later."""
-    count, each = repetitions(10, 1), repetitions(2, 1)
+    count, kills, terms = repetitions(10, 1), repetitions(2, 0), repetitions(2, 1)
     made = await groups(count, REAL)
-    found = await asyncio.gather(*(both(group, each, each) for group in made))
+    found = await asyncio.gather(*(both(group, kills, terms) for group in made))
     killed, ended = ([s for pair in found for s in pair[which]] for which in (0, 1))
     report("SIGKILL, Lease 15/10/2 s: seconds to the next write", killed, REAL_BAR_S)
     report("SIGTERM, Lease 15/10/2 s: seconds to the next write", ended, SIGTERM_BAR_S)
     for group in made:
         group.assert_one_writer()
         assert group.unplanned == []
-    assert max(killed) <= REAL_BAR_S
+    assert max(killed, default=0) <= REAL_BAR_S
     assert max(ended) <= SIGTERM_BAR_S
 
 
 async def test_with_scaled_lease_times(groups: Groups) -> None:
     """100 SIGKILLs: as many Lease durations later as 20 s are of the real one."""
-    count, each = repetitions(4, 1), repetitions(25, 3)
+    count, each = repetitions(4, 1), repetitions(25, 1)
     made = await groups(count)
     found = await asyncio.gather(*(one_after_another(group, signal.SIGKILL, each, 20) for group in made))
     killed = [s for times in found for s in times]

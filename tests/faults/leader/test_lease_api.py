@@ -81,6 +81,7 @@ async def _unwell(group: Group, replica: Replica) -> str:
     return "" if [code for code, _ in said] == [200, 200] else str(said)
 
 
+@pytest.mark.whole
 async def test_a_slow_lease_api_deposes_nobody_and_a_standby_is_warm(groups: Groups, plane: ControlPlane) -> None:
     rule = LeaseFails("slow")
     async with proxied(plane.server, str(plane.ca), rule) as proxy:
@@ -111,6 +112,7 @@ async def takes_over_without_listing(group: Group, proxy: Proxy, leader: Replica
     await group.settled()
 
 
+@pytest.mark.whole
 async def test_without_any_api_server_it_ends_and_says_when_it_is_not_ready(
     groups: Groups, plane: ControlPlane
 ) -> None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+import pytest
 from tests.faults.proxy import Answer, Call, Rule, proxied
 from tests.support.control_plane import ControlPlane
 from tests.support.eventually import eventually
@@ -146,6 +147,7 @@ async def undisturbed(group: Group, once: Callable[[], Awaitable[list[Write]]]) 
                 one.signal(signal.SIGCONT)
 
 
+@pytest.mark.whole
 async def test_at_random_moments(groups: Groups) -> None:
     made = await groups(repetitions(4, 1))
 
@@ -159,19 +161,21 @@ async def test_at_random_moments(groups: Groups) -> None:
 
 
 async def test_between_check_and_send(groups: Groups) -> None:
-    made = await groups(repetitions(4, 1))
+    made = await groups(repetitions(4, 3))
+    each = repetitions(18, 2)
 
-    async def rounds(group: Group) -> list[Write]:
-        count = repetitions(18, len(WRITES))
-        each = [partial(stop_before_sending, group, number) for number in range(count)]
-        return [one for once in each for one in await undisturbed(group, once)]
+    async def rounds(group: Group, begin: int) -> list[Write]:
+        stops = [partial(stop_before_sending, group, number) for number in range(begin, begin + each)]
+        return [one for stop in stops for one in await undisturbed(group, stop)]
 
-    found = [one for late in await asyncio.gather(*map(rounds, made)) for one in late]
-    judge(f"{len(made) * repetitions(18, len(WRITES))} stops between check and send", found)
-    assert len(found) >= len(made), "some writes have to come late, else nothing was tested"
+    found = await asyncio.gather(*(rounds(group, place * each) for place, group in enumerate(made)))
+    late = [one for some in found for one in some]
+    judge(f"{len(made) * each} stops between check and send", late)
+    assert len(late) >= len(made), "some writes have to come late, else nothing was tested"
     end_well(made)
 
 
+@pytest.mark.whole
 async def test_without_the_policy_the_next_reconcile_undoes_it(groups: Groups) -> None:
     (group,) = await groups(1, fence=False)
     for number in range(repetitions(20, 1)):
@@ -190,6 +194,7 @@ def assert_undone_at_once(group: Group, leader: Replica, late: Write) -> None:
     assert "delete jobs" in verbs, f"{late}: then {verbs}"
 
 
+@pytest.mark.whole
 async def test_while_a_write_is_on_its_way(groups: Groups, plane: ControlPlane) -> None:
     rule = HeldUp()
     async with proxied(plane.server, str(plane.ca), rule) as proxy:
