@@ -95,7 +95,7 @@ class Group:
         )  # fmt: skip
         replica = Replica(pod, arguments, self.folder, port)
         self.replicas.append(replica)
-        await eventually(lambda: self.probe(replica, "readyz"), 60, every_s=0.1, what=f"{pod} is ready")
+        await eventually(lambda: self.probe(replica, "readyz"), 120, every_s=0.1, what=f"{pod} is ready")
         return replica
 
     async def probe(self, replica: Replica, path: str) -> bool:
@@ -154,7 +154,7 @@ class Group:
                 return None
             return leader[0], standby[0]
 
-        return await eventually(look, 60, every_s=0.05, what="a leader and a standby")  # type: ignore[return-value]
+        return await eventually(look, 180, every_s=0.05, what="a leader and a standby")  # type: ignore[return-value]
 
     def token_of(self, replica: Replica) -> str:
         """Return what a replica shows to the API server: how a proxy knows it."""
@@ -231,7 +231,7 @@ class Group:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def settled(self, timeout_s: float = 20) -> None:
+    async def settled(self, timeout_s: float = 60) -> None:
         """Wait until every child is as its owner wants it, and status says so."""
 
         async def look() -> bool:

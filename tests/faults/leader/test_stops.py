@@ -24,7 +24,7 @@ from .group import Group, now
 from .replica import Replica
 
 MOST_UNPLANNED = 10  # in one group
-ENDS_WITHIN_S = 10.0  # a leader that goes on after its Lease was taken notices at its next look or write
+ENDS_WITHIN_S = 30.0  # a leader that goes on after its Lease was taken notices at its next look or write
 # Each write with what the user wants when it is decided, and what the user wants when it is sent.
 WRITES = (
     ("POST jobs", {"job": False}, {"job": True}, {"job": False}),
@@ -56,7 +56,7 @@ class HeldUp(Rule):
 
 async def take_over(group: Group, old: Replica, new: Replica, since: float) -> None:
     """Wait until the standby writes in the old one's place; a further standby is started meanwhile."""
-    await group.first_write(new, since, 30)
+    await group.first_write(new, since, 60)
     if not old.is_frozen():
         old.is_hurt = False
         raise AssertionError(f"{old.name} ended by itself just before it was stopped")
@@ -90,7 +90,7 @@ async def stop_before_sending(group: Group, number: int) -> list[Write]:
     toy = await prepared(group, before)
     old.set_trap(write)
     await group.wish(toy, **decided)
-    await eventually(old.is_frozen, 10, what=f"the leader stops itself before {write}")
+    await eventually(old.is_frozen, 30, what=f"the leader stops itself before {write}")
     since = now()
     await group.wish(toy, **after)
     await group.wish(toy + 1, port=group.rand.randint(100, 60000))  # so that the new leader has something to write
@@ -106,7 +106,7 @@ async def stop_on_the_way(group: Group, rule: HeldUp, number: int) -> list[Write
     toy = await prepared(group, before)
     rule.arm(write)
     await group.wish(toy, **decided)
-    await asyncio.wait_for(rule.held.wait(), 10)
+    await asyncio.wait_for(rule.held.wait(), 30)
     since = now()
     old.signal(signal.SIGSTOP)
     await group.wish(toy, **after)
