@@ -66,6 +66,7 @@ _PLANTS: tuple[tuple[Resource, str, Json, Json], ...] = (
     ),
 )
 NAMES = tuple(dict.fromkeys(name for _, name, _, _ in _PLANTS))
+KINDS = tuple(resource for resource, _, _, _ in _PLANTS)
 
 
 def objects() -> list[Json]:
