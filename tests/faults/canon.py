@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from fairlead.api import names
@@ -74,6 +74,37 @@ def _without_figures(value: Any, key: str = "") -> Any:
     if isinstance(value, str) and key == "message":
         return _NUMBER.sub("N", _HEX.sub("#", _TIME.sub("TIME", _UID.sub("UID", value))))
     return value
+
+
+def difference(expected: Sequence[str], found: Sequence[str]) -> list[str]:
+    """Return what differs, field by field; objects of one side only by their names."""
+    missing = list((Counter(expected) - Counter(found)).elements())
+    extra = list((Counter(found) - Counter(expected)).elements())
+    lines = []
+    for one in missing:
+        twin = next((other for other in extra if _place(other) == _place(one)), None)
+        if twin is None:
+            lines.append(f"missing: {_place(one)}")
+            continue
+        extra.remove(twin)
+        lines += [f"{'/'.join(_place(one))}{path}" for path in _fields(json.loads(one), json.loads(twin))]
+    return [*lines, *(f"extra: {_place(one)}" for one in extra)]
+
+
+def _place(line: str) -> tuple[str, str]:
+    obj = json.loads(line)
+    return obj["kind"], obj["metadata"]["name"]
+
+
+def _fields(one: Any, other: Any, path: str = "") -> Iterator[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted(one.keys() | other.keys()):
+            yield from _fields(one.get(key), other.get(key), f"{path}.{key}")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for number, (first, second) in enumerate(zip(one, other, strict=True)):
+            yield from _fields(first, second, f"{path}[{number}]")
+    elif one != other:
+        yield f"{path}: expected {json.dumps(one)[:200]}, found {json.dumps(other)[:200]}"
 
 
 def births(born: Iterable[tuple[str, str, str]], namespace: str) -> Counter[str]:

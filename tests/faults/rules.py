@@ -155,14 +155,13 @@ class Reorder(Events):
     """Delivers the events of one resource in groups of three, each group the wrong way round."""
 
     GROUP = 3
-    WAIT_S = 0.5
 
     def __init__(self, plural: str) -> None:
         super().__init__()
         self._plural, self._held = plural, list[Json]()
 
     async def hurt_event(self, call: Call, event: Json, number: int) -> Sequence[Json]:
-        """Hold an event until its group is whole, or for half a second."""
+        """Hold an event until its group is whole; of what is left over at the end only a list tells."""
         if call.plural != self._plural:
             return (event,)
         self._held.append(event)
@@ -255,6 +254,20 @@ class Noise(Rule):
     async def after(self, call: Call, answer: Answer) -> Answer:
         """Cut what was drawn to be cut."""
         return Answer(answer.status, answer.body, answer.headers, cut=0.5) if call.notes.get("cut") else answer
+
+
+class NoLists(Rule):
+    """Refuses every list while it is on; watches and single reads go on."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+
+    async def before(self, call: Call) -> Answer | None:
+        """Refuse a list."""
+        is_list = call.method == "GET" and not call.is_watch and call.parts[2] == ""
+        if self.is_on and is_list and not call.is_lease:
+            return status_answer(503, "ServiceUnavailable", "made by the fault harness")
+        return None
 
 
 class ConflictOnce(Rule):

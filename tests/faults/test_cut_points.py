@@ -83,4 +83,5 @@ async def test_a_kill_at_every_write_changes_nothing(faults: Arena) -> None:
     print(f"{len(points)} writes ({len(labels)} kinds of write), {len(chosen)} cut points, {len(times)} as undisturbed")
     print(f"longest way from the kill to the end {max(times, default=0):.1f} s")
     assert not failures, f"{len(failures)} of {len(chosen)} cut points:\n" + "\n".join(failures)
-    assert max(times) < WITHIN_S
+    late = [took_s for took_s in times if took_s >= WITHIN_S]
+    assert not late, f"{len(late)} of {len(times)} took longer than {WITHIN_S:g} s, though all ended as undisturbed"
