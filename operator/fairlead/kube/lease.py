@@ -177,10 +177,6 @@ class Lease:
         return {
             "apiVersion": LEASE.api_version,
             "kind": LEASE.kind,
-            "metadata": {
-                key: value
-                for key, value in lease["metadata"].items()
-                if key in ("name", "namespace", "resourceVersion")
-            },
+            "metadata": lease["metadata"],  # labels and annotations are others': Helm knows its own by them
             "spec": spec,
         }
