@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from fairlead.api import meta, names
-from fairlead.api.dataset import DatasetSpec, DatasetStatus
+from fairlead.api.dataset import Dataset, DatasetSpec, DatasetStatus
 from fairlead.plan.children import Image
 from fairlead.plan.dataset import DatasetSnapshot, plan_dataset
 from fairlead.plan.types import Key, Obj, Plan
@@ -68,12 +68,18 @@ class DatasetController(Controller[DatasetSnapshot]):
             image=Image(world.settings.jobs_image, world.settings.image_pull_policy),
             jobs=jobs,
             pods={job: tuple(view.pods_of_job(key.namespace, job)) for job in looked_at},
-            referred=_referred(view, key),
+            referred=_referred(view, key) if _may_drop(dataset) else frozenset(),
         )
 
     def plan(self, snapshot: DatasetSnapshot, now: datetime) -> Plan:
         """Decide."""
         return plan_dataset(snapshot, now)
+
+
+def _may_drop(dataset: Dataset) -> bool:
+    """Say whether this look may drop a revision; all runs and versions are looked through only then."""
+    kept = dataset.status.revisions or ()
+    return bool(dataset.status.dropped) or len(kept) >= dataset.spec.keep_revisions
 
 
 def _referred(view: View, key: Key) -> frozenset[str]:

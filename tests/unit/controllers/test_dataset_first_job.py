@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.unit.controllers.test_loop import Bench
 
-from fairlead.api.names import DATASET, JOB
+from fairlead.api.names import DATASET, JOB, TRAINING_RUN, Resource
 from fairlead.controllers.dataset import DatasetController
+from fairlead.controllers.types import OperatorSettings, World
 from fairlead.kube.errors import UnreachableError
+from fairlead.kube.store import Store
+from fairlead.plan.types import Key
 
 
 def apply_dataset(bench: Bench, name: str = "a") -> None:
@@ -50,3 +54,26 @@ async def test_in_a_crowd_every_job_comes_before_any_status_but_the_last() -> No
     await bench.turn()
     verbs = [write.split()[0] for write in bench.api.writes]
     assert verbs == ["create"] * 4 + ["status"] * 4
+
+
+class Counting(Store):
+    """A store that counts how often runs are looked through."""
+
+    looks = 0
+
+    def list(self, resource: Resource, namespace: str | None = None) -> Any:
+        self.looks += resource is TRAINING_RUN
+        return super().list(resource, namespace)
+
+
+@pytest.mark.parametrize(("held", "looks"), [(0, 0), (2, 0), (3, 1), (4, 1)])
+async def test_runs_are_looked_through_only_where_a_revision_may_go(held: int, looks: int) -> None:
+    bench = Bench(DatasetController())
+    apply_dataset(bench)
+    raw = bench.api.objects["datasets", "ns", "a"]
+    revisions = [{"revision": f"sha256:{n}", "at": "2026-01-01T00:00:00Z", "rows": 1} for n in range(held)]
+    raw |= {"spec": {**raw["spec"], "keepRevisions": 3}, "status": {"revisions": revisions}}
+    store = Counting()
+    store.observe(DATASET, raw)
+    await bench.controller.gather(Key("Dataset", "ns", "a"), World(store, None, None, OperatorSettings("s", "j")))  # type: ignore[arg-type]
+    assert store.looks == looks
