@@ -97,13 +97,13 @@ test-rights: venv cluster images cluster-load ## The demo's story in namespaced 
 demo: venv cluster images cluster-load ## The whole story on a real cluster
 	$(BIN)/python -m hack.demo
 
+.PHONY: sbom
+sbom: venv images ## A bill of materials (CycloneDX) of each image into artifacts/sbom
+	$(BIN)/python -m hack.sbom
+
 .PHONY: bench-serve
 bench-serve: venv ## Our server against a plain FastAPI + joblib on the same cores
 	$(BIN)/python -m tests.perf.bench_serve --rounds 5 --at-least 10
-
-.PHONY: bench-operator
-bench-operator: venv ## Dataset to Job, memory and writes, on a real API server without a cluster
-	PYTHONPATH=operator:. $(BIN)/python -m tests.perf.bench_operator
 
 .PHONY: bench-rest
 bench-rest: venv ## Writes and memory of the operator in 5 min at rest; after `make demo`
@@ -120,6 +120,10 @@ bench-judge: venv ## The judge's promises by simulation; ROLLOUTS=5000 for the f
 .PHONY: soak
 soak: venv ## 10,000 generated objects of each kind against a real API server
 	FAIRLEAD_EXAMPLES=10000 $(PYTEST) tests/integration/test_generated_input.py -q -s --show-capture=no
+
+.PHONY: perf
+perf: venv ## Scale on a real API server beside a plain kopf controller, held against ranges.yaml; 20 min, alone on the machine
+	PYTHONPATH=operator:. $(BIN)/python -m tests.perf.scale $(PERF)
 
 .PHONY: test
 test: lint types verify test-unit helm-lint test-integration test-faults test-e2e ## Everything CI runs
