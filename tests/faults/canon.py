@@ -22,6 +22,7 @@ _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 _RETRAINED = re.compile(rf"{MONITOR}-\d{{10}}")
 _BASELINE = re.compile(r"-b[0-9a-f]{5}\b")
 _HEX = re.compile(r"\b(sha256:)?[0-9a-f]{10,64}\b")
+MESSAGE_KEPT = 80  # a line of history is cut at 120 characters, wherever its figures let it end
 _NUMBER = re.compile(r"\d+(\.\d+)?(e\d+)?")
 _KNOWN = {model_digest(seed): f"<model {seed}>" for seed in range(1, 6)} | {digest("revision", DATA): "<revision>"}
 _METADATA = ("name", "labels", "finalizers", "ownerReferences", "annotations", "deletionTimestamp")
@@ -72,7 +73,7 @@ def _without_figures(value: Any, key: str = "") -> Any:
     if isinstance(value, list):
         return [_without_figures(entry, key) for entry in value]
     if isinstance(value, str) and key == "message":
-        return _NUMBER.sub("N", _HEX.sub("#", _TIME.sub("TIME", _UID.sub("UID", value))))
+        return _NUMBER.sub("N", _HEX.sub("#", _TIME.sub("TIME", _UID.sub("UID", value))))[:MESSAGE_KEPT]
     return value
 
 

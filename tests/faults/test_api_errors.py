@@ -13,7 +13,7 @@ import pytest
 from tests.support.eventually import eventually
 from tests.support.served import free_port
 
-from .arena import SOON, WHOLE, Arena, Outcome, Scene
+from .arena import PATIENCE_S, SOON, WHOLE, Arena, Outcome, Scene
 from .rules import ConflictOnce, Noise, NoLists
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -59,11 +59,11 @@ async def test_a_third_of_the_requests_fails_for_a_minute(faults: Arena, expecte
 async def test_healthz_says_when_lists_are_too_old_and_when_they_are_not(faults: Arena) -> None:
     rule = NoLists()
     async with faults.scene(rule, **SOON) as scene:
-        await eventually(functools.partial(health_of, scene, 200), 20.0, every_s=0.1)
+        await eventually(functools.partial(health_of, scene, 200), PATIENCE_S, every_s=0.1)
         rule.is_on = True
-        await eventually(functools.partial(health_of, scene, 503), 20.0, every_s=0.1)
+        await eventually(functools.partial(health_of, scene, 503), PATIENCE_S, every_s=0.1)
         rule.is_on = False
-        await eventually(functools.partial(health_of, scene, 200), 20.0, every_s=0.1)
+        await eventually(functools.partial(health_of, scene, 200), PATIENCE_S, every_s=0.1)
 
 
 async def health_of(scene: Scene, status: int) -> Any:
