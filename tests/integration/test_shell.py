@@ -12,13 +12,15 @@ from tests.support.toy import TOY, ToyController, build_toy
 
 from fairlead.api import names
 from fairlead.api.conditions import find_condition, is_true
-from fairlead.api.names import DEPLOYMENT, GATEWAY, HTTP_ROUTE, JOB, SERVICE
+from fairlead.api.names import DEPLOYMENT, GATEWAY, HTTP_ROUTE, JOB, SERVICE, Resource
 from fairlead.controllers.types import Watch, World, owner_key
 from fairlead.kube.client import Client
 from fairlead.kube.recorder import EVENT
 from fairlead.plan.types import Key
 
 from .conftest import CRD, Audit, Start
+
+QUOTA = Resource("v1", "ResourceQuota", "resourcequotas")
 
 
 async def ready_toy(api: Client, namespace: str, name: str) -> dict[str, Any]:
@@ -225,6 +227,23 @@ async def test_what_the_api_server_refuses_stalls_without_flicker(
         await settled(running, audit)
     assert audit.writes().count("patch toys/status one") == before
     await edit(api, namespace, "one", badPort=False)
+    await ready_toy(api, namespace, "one")
+
+
+async def test_a_quota_is_named_and_its_end_is_enough(start: Start, api: Client, namespace: str) -> None:
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": namespace}}
+    await api.create(QUOTA, namespace, {**quota, "spec": {"hard": {"services": "0"}}})
+    nothing = {"hard": {"services": "0"}, "used": {"services": "0"}}  # what the quota controller would write
+    await api.apply(QUOTA, namespace, {**quota, "status": nothing}, status=True)
+    await start()
+    await api.create(TOY, namespace, build_toy("one", namespace))
+
+    async def waits() -> Any:
+        said = find_condition(await api.get(TOY, namespace, "one"), "Reconciling")
+        return said if said is not None and said["reason"] == "QuotaExceeded" else None
+
+    assert "Raise the quota" in (await eventually(waits, 30))["message"]
+    await api.delete(QUOTA, await api.get(QUOTA, namespace, "none"))
     await ready_toy(api, namespace, "one")
 
 

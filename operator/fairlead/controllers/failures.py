@@ -22,11 +22,22 @@ from fairlead.api.conditions import (
     working,
 )
 from fairlead.kube.errors import KubeError, TerminalError
+from fairlead.plan.status import sentence
 from fairlead.plan.types import Obj
 
 SHOWN_AFTER = 3  # attempts in a row; most retryable errors are over by then
 WORDS_HOLD_S = 60.0  # the words of one and the same failure change at most this often
 TERMINAL_RETRY_S = 300.0  # nobody tells us when a foreign object is renamed, so look now and then
+AGAIN = "It is tried again by itself."
+REMEDIES = {  # what a person does about an answer of the API server; a reason that is not here mends itself
+    "ApiUnauthorized": f"Give the operator valid credentials. {AGAIN}",
+    "AwaitingDeletion": "If it stays, look at its finalizers.",
+    "Forbidden": f"Give the operator that right, or change the policy that forbids it. {AGAIN}",
+    "Invalid": "Change spec, or what else the message names, so that the API server accepts it.",
+    "NameTaken": "",  # its message says it, with the name
+    "NamespaceTerminating": "The object goes with its namespace.",
+    "QuotaExceeded": f"Raise the quota, free some of it, or ask for less. {AGAIN}",
+}
 _SUMMARY = (READY, RECONCILING, STALLED)
 
 
@@ -58,7 +69,8 @@ class Failure:
 def failure_of(error: BaseException) -> Failure:
     """Return what to say of an error; of an unexpected one only its type, since its text may hold anything."""
     if isinstance(error, KubeError):
-        return Failure(error.reason, error.message, isinstance(error, TerminalError))
+        message = f"{sentence(error.message)} {REMEDIES.get(error.reason, AGAIN)}".rstrip()
+        return Failure(error.reason, message, isinstance(error, TerminalError))
     if isinstance(error, TimeoutError):
         return Failure("TimedOut", "looking at this object took too long; it is tried again", False)
     name = type(error).__name__

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from tests.support.status_laws import breaches
 
 from fairlead.api.conditions import Condition, find_condition, is_true, merge_conditions, ready, stalled, working
-from fairlead.controllers.failures import failure_of, is_shown, overlay, transition
-from fairlead.kube.errors import InvalidError, NameTakenError, ServerError
+from fairlead.controllers.failures import REMEDIES, failure_of, is_shown, overlay, transition
+from fairlead.kube.errors import InvalidError, KubeError, NameTakenError, ServerError
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -54,6 +55,20 @@ def test_unexpected_errors_tell_their_type_and_nothing_of_their_text() -> None:
     assert "hunter2" not in failure.message
     assert not failure.terminal
     assert failure_of(TimeoutError()).reason == "TimedOut"
+
+
+def kinds_of_error(kind: type[KubeError] = KubeError) -> Iterator[type[KubeError]]:
+    for one in kind.__subclasses__():
+        yield from (one, *kinds_of_error(one))
+
+
+def test_every_answer_of_the_api_server_comes_with_a_remedy() -> None:
+    shown = {one.reason for one in kinds_of_error()} - {"ApiError", "LeadershipLost"} | {"QuotaExceeded"}
+    assert set(REMEDIES) <= shown
+    for reason in shown - {"NameTaken"}:
+        message = failure_of(KubeError("create Job demo/a: no", reason=reason)).message
+        assert message.startswith("create Job demo/a: no. ")
+        assert len(message) > len("create Job demo/a: no. ")
 
 
 def test_only_what_lasts_or_needs_a_person_is_shown() -> None:

@@ -148,11 +148,11 @@ async def test_an_error_whose_words_change_each_time_is_written_once(bench: Benc
     bench.user(job=True)
     bench.api.fail("create", *(InvalidError(f"refused, request {number}") for number in range(100)))
     await bench.turn()
-    assert find_condition(bench.toy(), "Stalled")["message"] == "refused, request 0"  # type: ignore[index]
+    assert find_condition(bench.toy(), "Stalled")["message"].startswith("refused, request 0. ")  # type: ignore[index]
     bench.clock.advance(61)
     bench.queue.add(KEY)
     await bench.turn()
-    assert find_condition(bench.toy(), "Stalled")["message"] != "refused, request 0"  # type: ignore[index]
+    assert "refused, request 0." not in find_condition(bench.toy(), "Stalled")["message"]  # type: ignore[index]
     shown = find_condition(bench.toy(), "Stalled")
     bench.user(job=True, replicas=2)
     await bench.turn()
