@@ -24,14 +24,17 @@ OTHERS = 50
 
 
 async def count_rollout_requests() -> dict[str, float]:
-    """Return how many writes and reads a rollout took, alone and beside others."""
+    """Return how many reads and writes a rollout took, alone and beside others."""
     figures: dict[str, float] = {}
     with control_plane() as plane, tempfile.TemporaryDirectory() as folder:
         async with arena(plane, Path(folder)) as made:
             for suffix, others in (("", 0), (f"_beside_{OTHERS}", OTHERS)):
                 counts = await _roll_out(made, others)
-                figures[f"rollout_writes{suffix}"] = sum(n for (method, _), n in counts.items() if method != "GET")
-                figures[f"rollout_reads{suffix}"] = sum(n for (method, _), n in counts.items() if method == "GET")
+                reads = sum(n for (method, _), n in counts.items() if method == "GET")
+                looks = counts["PATCH", INFERENCE_SERVICE.plural]  # status: the judge's evidence, every two seconds
+                figures[f"rollout_reads{suffix}"] = reads
+                figures[f"rollout_status_writes{suffix}"] = looks
+                figures[f"rollout_other_writes{suffix}"] = counts.total() - reads - looks
     return figures
 
 
