@@ -1,0 +1,1 @@
+"""The bill of materials of our images, read from inside of them."""
