@@ -163,3 +163,26 @@ def _report(resource: Resource, batches: Batches, began: float) -> str:
         "states": dict(tally.states.most_common()),
     }
     return "\n".join([json.dumps(figures), f"{len(tally.faults)} faults", *tally.faults[:20]])
+
+
+def _large(resource: Resource) -> Json:
+    """Return a spec within the schema's bounds whose child is over Kubernetes' 256 KiB of annotations."""
+    if resource == names.DATASET:
+        allowed = [f"{number:0>250}" for number in range(4)]
+        columns = [{"name": f"c{number}", "type": "Category", "allowed": allowed} for number in range(400)]
+        return {"source": {"http": {"url": "http://a"}}, "format": "CSV", "schema": {"columns": columns}}
+    container = {"image": "example.com/trainer:1", "args": ["a" * 16384] * 30}
+    return {"dataset": {"name": "rows"}, "model": "m", "trainer": {"container": container}}
+
+
+@pytest.mark.parametrize("resource", [names.DATASET, names.TRAINING_RUN], ids=lambda resource: resource.kind)
+async def test_a_spec_that_is_too_large_for_its_child_is_stalled(
+    resource: Resource, start: Start, patient: Client, namespace: str
+) -> None:
+    running = await start(CONTROLLERS, leader_elect="false")
+    await planted.plant(patient, namespace)
+    batches = Batches(patient, running.operator, namespace, resource)
+    head = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": "large"}}
+    await batches.run([Example({**head, "spec": _large(resource)}, accepted=True)])
+    assert not batches.tally.faults, batches.tally.faults[0][:2000]
+    assert dict(batches.tally.states) == {"Stalled Invalid": 1}

@@ -32,6 +32,7 @@ Json = dict[str, Any]
 SIDE_BY_SIDE = 12
 RECONCILES_MAX = 30  # of one object, from birth to its fixed point; and one a second for states that look at the clock
 REQUESTS_MAX = 16.0  # of the operator for one object, mean over a batch
+MANY = 20  # the lists of the start do not count among so many
 SETTLE_S = 120.0
 LOOK_EVERY_S = 0.05
 REST_LOOKS = 24  # over a second: a time in status that moves with the clock is a write a second, and so a hot loop
@@ -109,7 +110,7 @@ class Batches:
             living = {str(answer["metadata"]["name"]): answer for answer in answers if answer is not None}
             await self.settle(living)
             await self.judge(living, errors)
-            if living:
+            if len(living) >= MANY:
                 self._judge_effort((self._requests() - requests) / len(living))
         finally:
             logging.getLogger().removeHandler(errors)
