@@ -143,7 +143,8 @@ async def test_what_is_accepted_is_handled_and_the_rest_refused(
     for examples in batches_of(resource):
         await batches.run(examples)
         if EXAMPLES >= 1000:
-            print(f"{time.monotonic() - began:.0f} s: {tally.accepted} accepted, {tally.refused} refused", flush=True)
+            said = f"{tally.accepted} accepted, {tally.refused} refused, {len(tally.faults)} faults"
+            print(f"{time.monotonic() - began:.0f} s: {said}", flush=True)
         assert len(tally.faults) < 20, _report(resource, batches, began)
     print(_report(resource, batches, began))
     assert not tally.faults, _report(resource, batches, began)
