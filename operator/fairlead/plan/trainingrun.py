@@ -33,6 +33,7 @@ from fairlead.api.trainingrun import Artifact, Failure, PinnedDataset, TrainingR
 from fairlead.contract import env
 from fairlead.contract.data import DatasetRevision
 from fairlead.contract.jobs import TrainSummary
+from fairlead.contract.redaction import redact
 from fairlead.contract.training import Progress
 
 from .attempts import Lost, Pursuit, Seen, Step, Tries, pursue, restart, retired, seen_job, stuck_in
@@ -201,10 +202,10 @@ def _lineage(snapshot: TrainingRunSnapshot, found: TrainSummary, pinned: PinnedD
     run = snapshot.run
     code = run.spec.code
     known = {"dataset": pinned.name, "dataRevision": pinned.revision, "attempt": run.uid, "seed": str(run.spec.seed)}
-    known |= {"repository": code.repository[:512], "commit": code.commit} if code else {}
+    known |= {"repository": redact(code.repository)[:512], "commit": code.commit} if code else {}
     digest = image_digest(snapshot.pods, program_container(run))
     known |= {"imageDigest": digest} if digest else {}
-    said = {key: value[:512] for key, value in found.lineage.items()}
+    said = {key: redact(value)[:512] for key, value in found.lineage.items()}
     return dict(sorted({**known, **said}.items())[:20])
 
 

@@ -179,3 +179,30 @@ def test_publish_follows_no_link_out_of_its_folder(world: World, name: str) -> N
     assert caught.value.reason == "OutputIsLink"
     assert "hunter2" not in caught.value.message
     assert not world.store.list("models/")
+
+
+CANARY = "c4n4ry-Zx9-never-shown"
+
+
+def test_what_a_container_was_told_in_secret_is_in_no_file_of_the_store(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lineage, and with it the model card and status, say how a model was made, not with which credentials."""
+    monkeypatch.setenv("FAIRLEAD_STORE_SECRET_KEY", CANARY)
+    job, ml = _fetched(world)
+    assert job.trainer.container is not None
+    told = job.trainer.container.to_json_object() | {
+        "env": [{"name": "HUB", "value": CANARY}],
+        "args": ["--api-key", CANARY, f"--token={CANARY}", f"https://{CANARY}@hub.example.com/"],
+        "hyperparameters": {"depth": 3, "hub_token": CANARY},
+    }
+    code = {"repository": f"https://{CANARY}@git.example.com/x.git", "commit": "3f2a91c"}
+    secret = TrainInput.model_validate(job.to_json_object() | {"trainer": {"container": told}, "code": code})
+    _onnx_model(ml)
+    summary = publish(secret, world.store)
+    assert CANARY not in summary.model_dump_json()
+    holders = [entry.key for entry in world.store.list("") if CANARY.encode() in world.store.get_bytes(entry.key)]
+    assert not holders
+    _, _, lineage = _read(world, summary)
+    assert lineage["trainer"]["container"]["hyperparameters"]["depth"] == 3
+    assert lineage["code"]["repository"] == "https://***@git.example.com/x.git"

@@ -14,6 +14,7 @@ import pyarrow as pa
 from fairlead.contract import env
 from fairlead.contract.base import canonical_json, digest_of
 from fairlead.contract.jobs import TrainInput
+from fairlead.contract.redaction import HIDDEN, redact_tree
 from fairlead_runtime.profile import PREDICTION, SCORE, ModelProfile, Profile, build_profile
 from fairlead_runtime.stats.metrics import Classified, Outcomes, value
 
@@ -41,8 +42,12 @@ def packages() -> dict[str, str]:
 
 
 def lineage(job: TrainInput, trained: Trained | None, more: dict[str, Any]) -> dict[str, Any]:
-    """Return everything that made this artifact; `more` holds what only one kind of trainer knows."""
-    return {
+    """Return everything that made this artifact; `more` holds what only one kind of trainer knows.
+
+    Without what looks like a credential, and without the values of a container's environment, which often are some:
+    lineage goes into cards and status. The TrainingRun's spec still says them.
+    """
+    found: dict[str, Any] = {
         "dataset": job.dataset.name,
         "dataRevision": job.dataset.revision,
         "namespace": job.namespace,
@@ -64,6 +69,10 @@ def lineage(job: TrainInput, trained: Trained | None, more: dict[str, Any]) -> d
         "packagesDigest": packages_digest(),
         **more,
     }
+    for entry in (found["trainer"].get("container") or {}).get("env") or ():
+        entry["value"] = HIDDEN
+    redacted: dict[str, Any] = redact_tree(found)
+    return redacted
 
 
 def lineage_summary(full: dict[str, Any]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fairlead.contract import keys
 from fairlead.contract.jobs import TrainInput, TrainSummary
+from fairlead.contract.redaction import redact_tree
 from fairlead_runtime.artifact import describe_artifact, write_artifact
 from fairlead_runtime.errors import ObjectNotFound, clip
 from fairlead_runtime.signature import Signature
@@ -67,7 +68,7 @@ def finish(store: Store, job: TrainInput, finished: Finished) -> TrainSummary:
         size_bytes=manifest.size_bytes,
         metrics=finished.metrics,
         trials=finished.trials,
-        parameters=clip(json.dumps(finished.parameters or {}, sort_keys=True, default=str), 512),
+        parameters=clip(json.dumps(redact_tree(finished.parameters or {}), sort_keys=True, default=str), 512),
         parity=finished.parity,
         lineage=lineage_summary(finished.lineage),
         train_rows=finished.train_rows,
