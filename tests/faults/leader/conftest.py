@@ -18,7 +18,7 @@ from tests.integration.conftest import _install_crds
 from tests.support.control_plane import ControlPlane, control_plane
 
 from .audit import RULES, Audit
-from .group import SCALED, Group, Times, build_group
+from .group import SCALED, Group, Times, build_group, stop
 
 WHOLE = os.environ.get("FAIRLEAD_FAULTS") == "whole"
 Groups = Callable[..., Awaitable[list[Group]]]
@@ -66,11 +66,9 @@ async def groups(plane: ControlPlane, audit: Audit) -> AsyncIterator[Groups]:
         return made
 
     yield build
-    for keeper in keepers:
-        keeper.cancel()
-    ends = await asyncio.gather(*keepers, return_exceptions=True)
+    ends = [await stop(keeper) for keeper in keepers]
     for group in built:
         group.end()
         await group.api.close()
     shutil.rmtree(folder, ignore_errors=True)
-    assert [end for end in ends if not isinstance(end, asyncio.CancelledError)] == []
+    assert [end for end in ends if end is not None] == []

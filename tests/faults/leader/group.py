@@ -228,8 +228,7 @@ class Group:
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await stop(task)
 
     async def settled(self, timeout_s: float = 60) -> None:
         """Wait until every child is as its owner wants it, and status says so."""
@@ -362,6 +361,14 @@ async def _bound_token(plane: ControlPlane, namespace: str, account: str, refere
         if answer.status != 201:
             raise KubeError(f"no token: {said}")
         return str(said["status"]["token"])
+
+
+async def stop(task: asyncio.Task[Any]) -> BaseException | None:
+    """End a task and return what it failed by; a cancellation that meets a time-out inside may get lost."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=1)
+    return None if task.cancelled() else task.exception()
 
 
 def _free_port() -> int:

@@ -14,7 +14,7 @@ from fairlead.kube.lease import LEASE
 
 from .conftest import WHOLE, Groups
 from .figures import report, tell
-from .group import REAL, SCALED, Group, Times, now
+from .group import REAL, SCALED, Group, Times, now, stop
 from .replica import Replica
 
 CASES = [("hangs", SCALED)]
@@ -58,7 +58,8 @@ async def test_a_leader_that_cannot_renew_ends_before_its_lease_can_be_taken(
             assert await leader.ended(times.duration_s + 5) == 1, leader.said()[-2000:]
             ended = now()
             first = await group.first_write(standby, since, times.duration_s + times.retry_s + 10)
-            watching.cancel()
+            failed = await stop(watching)
+            assert failed is None, failed
         renewed = [one for one in group.audit.writes(group.namespace) if one.is_lease and one.user == leader.name]
         free = renewed[-1].at + times.duration_s
         report(f"Lease {times.duration_s:g} s, its API {how}: seconds that the leader ended before others may take it",
