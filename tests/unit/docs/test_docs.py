@@ -130,3 +130,12 @@ def test_chart_values_on_the_page_exist() -> None:
         for part in name.removesuffix(".*").split("."):
             assert part in here, f"{name} is no value of the chart"
             here = here[part]
+
+
+def test_every_test_that_a_promise_names_exists() -> None:
+    text, file = (ROOT / "docs/reliability.md").read_text(), ""
+    for path, name in re.findall(r"`(tests/[\w/*.]+\.py|\.\.\.)(?:::(\w+))?`", text):
+        file = file if path == "..." else path
+        found = sorted(ROOT.glob(file))
+        assert found, f"there is no {file}"
+        assert not name or any(f"def {name}(" in source.read_text() for source in found), f"{file} has no {name}"
