@@ -255,6 +255,13 @@ class Noise(Rule):
         """Cut what was drawn to be cut."""
         return Answer(answer.status, answer.body, answer.headers, cut=0.5) if call.notes.get("cut") else answer
 
+    async def events(self, call: Call, event: Json) -> Sequence[Json]:
+        """End a stream in mid-body, a tenth of the time that it has something to say."""
+        if self.is_on and self._random.random() < self._share / 3:
+            self.hurt["stream"] += 1
+            raise ConnectionCut
+        return (event,)
+
 
 class NoLists(Rule):
     """Refuses every list while it is on; watches and single reads go on."""
@@ -264,7 +271,7 @@ class NoLists(Rule):
 
     async def before(self, call: Call) -> Answer | None:
         """Refuse a list."""
-        is_list = call.method == "GET" and not call.is_watch and call.parts[2] == ""
+        is_list = call.method == "GET" and not call.is_watch and call.plural != "" and call.parts[2] == ""
         if self.is_on and is_list and not call.is_lease:
             return status_answer(503, "ServiceUnavailable", "made by the fault harness")
         return None

@@ -59,17 +59,18 @@ async def test_a_third_of_the_requests_fails_for_a_minute(faults: Arena, expecte
 async def test_healthz_says_when_lists_are_too_old_and_when_they_are_not(faults: Arena) -> None:
     rule = NoLists()
     async with faults.scene(rule, **SOON) as scene:
-        await eventually(functools.partial(health_of, scene, 200), PATIENCE_S, every_s=0.1)
+        await eventually(functools.partial(health_of, scene, 200, "readyz"), PATIENCE_S, every_s=0.1)
         rule.is_on = True
         await eventually(functools.partial(health_of, scene, 503), PATIENCE_S, every_s=0.1)
         rule.is_on = False
         await eventually(functools.partial(health_of, scene, 200), PATIENCE_S, every_s=0.1)
 
 
-async def health_of(scene: Scene, status: int) -> Any:
-    """Say whether /healthz answers so."""
+async def health_of(scene: Scene, status: int, check: str = "healthz") -> Any:
+    """Say whether a check answers so."""
     try:
-        async with aiohttp.ClientSession() as session, session.get(scene.health_url) as answer:
+        url = scene.health_url.replace("healthz", check)
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
             return answer.status == status
     except aiohttp.ClientConnectorError:
         return False

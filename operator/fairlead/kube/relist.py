@@ -11,8 +11,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fairlead.api import names
 from fairlead.api.names import Resource
@@ -22,6 +23,8 @@ from .errors import ExpiredError, KubeError, NotFoundError
 from .store import Place, Store, place_of
 
 log = logging.getLogger(__name__)
+P = TypeVar("P", bound=Hashable)
+T = TypeVar("T")
 SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
 
 
@@ -58,12 +61,14 @@ class Relist:
         self._monotonic, self._rand = monotonic, rand
         self._slots = asyncio.Semaphore(settings.at_once)
         self._last: dict[str, float] = {}
+        self._discovered: dict[str, frozenset[str]] = {}
+        self._listed: dict[Resource, int] = {}
 
     async def discover(self, resources: Iterable[Resource]) -> tuple[Resource, ...]:
-        """Return those of the resources that the API server serves."""
+        """Return those of the resources that the API server serves; after an error, ask again only for the rest."""
         wanted = tuple(resources)
         versions = sorted({resource.api_version for resource in wanted})
-        served = dict(zip(versions, await asyncio.gather(*map(self._client.served, versions)), strict=True))
+        served = await _ask_all(self._client.served, versions, self._discovered)
         return tuple(resource for resource in wanted if resource.plural in served[resource.api_version])
 
     async def relist(self, resource: Resource) -> int:
@@ -93,8 +98,8 @@ class Relist:
         return missed + self._store.prune(resource, present, version, scope)
 
     async def fill(self, resources: Iterable[Resource]) -> None:
-        """Relist all resources; the caches are filled when this returns."""
-        await asyncio.gather(*map(self.relist, resources))
+        """List all resources; the caches are filled when this returns. After an error, list again only the rest."""
+        await _ask_all(self.relist, resources, self._listed)
 
     async def run(self, resources: Iterable[Resource]) -> None:
         """Relist each resource for ever, each on its own beat; failures are logged and tried again."""
@@ -128,3 +133,22 @@ class Relist:
         """Return how long ago the least recently listed of the resources was listed; infinite when never."""
         now = self._monotonic()
         return max((now - self._last.get(resource.kind, float("-inf")) for resource in resources), default=0.0)
+
+
+async def _ask_all(ask: Callable[[P], Awaitable[T]], parts: Iterable[P], kept: dict[P, T]) -> dict[P, T]:
+    """Return the answer to every part; raise the first error once all have ended, and keep the answers till then.
+
+    With 20 parts and a third of all requests failing, to begin anew after each error would take for ever.
+    """
+    wanted = tuple(parts)
+    missing = [part for part in wanted if part not in kept]
+    answers = await asyncio.gather(*map(ask, missing), return_exceptions=True)
+    errors = [answer for answer in answers if isinstance(answer, BaseException)]
+    kept.update(
+        {part: answer for part, answer in zip(missing, answers, strict=True) if not isinstance(answer, BaseException)}
+    )
+    if errors:
+        raise errors[0]
+    found = {part: kept[part] for part in wanted}
+    kept.clear()
+    return found

@@ -10,6 +10,7 @@ from tests.support.toy import TOY
 
 from fairlead.api.names import HTTP_ROUTE, JOB, POD
 from fairlead.kube.client import Client
+from fairlead.kube.errors import ServerError
 from fairlead.kube.relist import Relist, RelistSettings
 from fairlead.kube.store import Store
 
@@ -25,6 +26,28 @@ async def test_fill_lists_everything_with_its_selector() -> None:
         assert store.get(TOY, "ns", "a") is not None
         assert api.queries(JOB, watch=False)[0]["labelSelector"] == "app.kubernetes.io/managed-by=fairlead"
         assert "labelSelector" not in api.queries(TOY, watch=False)[0]
+        await client.close()
+
+
+async def test_a_start_gets_on_though_something_fails_each_time() -> None:
+    """Each attempt loses one of the two lists, in turn: what an attempt has got is kept for the next."""
+    async with fake_api(RESOURCES) as api:
+        attempts = 0
+
+        def interfere(request: web.Request) -> web.Response | None:
+            unlucky = RESOURCES[attempts % 2].plural
+            return status(503, "ServiceUnavailable", "try again") if request.path.endswith(unlucky) else None
+
+        api.interfere = interfere
+        client = Client(api.connection())
+        relist = Relist(client, Store())
+        for attempts in (0, 1):
+            try:
+                await relist.fill(RESOURCES)
+                break
+            except ServerError:
+                assert attempts == 0
+        assert relist.oldest_age_s(RESOURCES) < 60
         await client.close()
 
 
