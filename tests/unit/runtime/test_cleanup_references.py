@@ -148,7 +148,7 @@ def folders(store: MemoryStore, dataset: str = "tx") -> dict[str, float]:
 LISTED = st.lists(st.sampled_from(REVISIONS), min_size=1, max_size=6, unique=True)
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(objects(), stores(), LISTED)
 def test_what_anything_refers_to_stays_and_all_else_that_is_old_goes(
     others: list[Json], held: dict[str, tuple[bytes, float]], listed: list[str]
@@ -168,7 +168,7 @@ def test_what_anything_refers_to_stays_and_all_else_that_is_old_goes(
     assert store.held == {**outside, **{k: v for k, v in whole.items() if k.startswith("datasets/demo/tx/")}}
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(stores(), st.sets(st.sampled_from(REVISIONS)), st.lists(st.integers(0, 9), max_size=4))
 def test_cut_off_anywhere_and_run_again_it_ends_the_same(
     held: dict[str, tuple[bytes, float]], keep: set[str], cuts: list[int]
