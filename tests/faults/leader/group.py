@@ -25,7 +25,7 @@ from tests.support.toy import TOY, build_toy
 
 from fairlead.api.names import DATASET, DEPLOYMENT, JOB, SERVICE, Resource
 from fairlead.app.rbac import RULES
-from fairlead.kube.client import Client
+from fairlead.kube.client import Client, Timeouts
 from fairlead.kube.connection import connect
 from fairlead.kube.errors import AlreadyExistsError, KubeError, NotFoundError
 from fairlead.kube.lease import LEASE
@@ -308,7 +308,8 @@ async def build_group(
 ) -> Group:
     """Install a group: namespace, rights, the chart's leader policy; no replica yet."""
     token = secrets.token_hex(3)
-    api = Client(await connect(str(plane.kubeconfig())), user_agent="user")
+    patient = Timeouts(connect_s=60, read_s=60, write_s=60)  # a user's hands are under no test
+    api = Client(await connect(str(plane.kubeconfig())), user_agent="user", timeouts=patient)
     group = Group(plane, audit, api, folder, times, f"leader-{token}", f"fairlead-{token}", server)
     await api.create(NAMESPACE, "", {"metadata": {"name": group.namespace}})
     await api.create(ACCOUNT, group.namespace, {"metadata": {"name": group.release}})

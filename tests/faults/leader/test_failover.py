@@ -39,7 +39,7 @@ async def both(group: Group, kills: int, terms: int) -> tuple[list[float], list[
 
 async def test_with_the_real_lease_times(groups: Groups) -> None:
     """20 SIGKILLs: the next write at most 20 s later; 20 SIGTERMs: at most 3 s later."""
-    count, kills, terms = repetitions(10, 1), repetitions(2, 0), repetitions(2, 1)
+    count, kills, terms = repetitions(5, 1), repetitions(4, 0), repetitions(4, 1)
     made = await groups(count, REAL)
     found = await asyncio.gather(*(both(group, kills, terms) for group in made))
     killed, ended = ([s for pair in found for s in pair[which]] for which in (0, 1))
