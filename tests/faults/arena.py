@@ -93,7 +93,7 @@ class Arena:
             await actors.finalize()
 
 
-@dataclass
+@dataclass(repr=False)
 class Scene:
     """One scenario under way."""
 
