@@ -117,6 +117,24 @@ async def test_what_may_not_be_read_is_said_and_the_rest_is_there(
     assert "objects/datasets.json" in bundle.files
 
 
+async def test_a_list_that_does_not_end_in_time_is_there_as_far_as_it_came(
+    api: Client, namespace: str, monkeypatch: Any
+) -> None:
+    await api.create(DATASET, namespace, own(DATASET, "one", namespace, dict(ONE_OF_EACH[0][1])))
+    pages, never = Client.pages, commands.asyncio.Event()
+
+    async def endless(self: Client, resource: Resource, *args: Any, **more: Any) -> Any:
+        async for page in pages(self, resource, *args, **more):
+            yield page
+        if resource == DATASET:
+            await never.wait()
+
+    monkeypatch.setattr(Client, "pages", endless)
+    bundle = await gather(api, Scope(namespace, namespace), commands.datetime.now(commands.UTC), limit_s=3)
+    assert bundle.missing["objects/datasets.json"] == "time was up"
+    assert '"name": "one"' in bundle.files["objects/datasets.json"]
+
+
 async def test_a_bundle_ends_in_time_with_what_there_is(api: Client, namespace: str, monkeypatch: Any) -> None:
     await api.create(DATASET, namespace, own(DATASET, "one", namespace, dict(ONE_OF_EACH[0][1])))
     began = time.monotonic()

@@ -45,9 +45,9 @@ class Bundle:
         """The folder in the archive, and the archive's name without its suffix."""
         return f"fairlead-{self.at:%Y%m%dT%H%M%SZ}"
 
-    def add_objects(self, path: str, objects: Sequence[Obj]) -> None:
-        """Add objects of one resource as a JSON list that kubectl can read."""
-        document = {"apiVersion": "v1", "kind": "List", "items": [clean(obj) for obj in objects]}
+    def add_objects(self, path: str, cleaned: Sequence[Obj]) -> None:
+        """Add objects of one resource, cleaned, as a JSON list that kubectl can read."""
+        document = {"apiVersion": "v1", "kind": "List", "items": list(cleaned)}
         self.files[path] = json.dumps(document, indent=1, sort_keys=True) + "\n"
 
     def add_text(self, path: str, text: str) -> None:

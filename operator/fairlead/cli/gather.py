@@ -21,7 +21,7 @@ from fairlead.kube.errors import KubeError
 from fairlead.kube.lease import LEASE
 from fairlead.kube.recorder import EVENT
 
-from .bundle import Bundle, Obj, event_lines
+from .bundle import Bundle, Obj, clean, event_lines
 
 COLLECT_S = 45.0  # of the promised 60: what is left is for packing
 AT_ONCE = 8
@@ -67,16 +67,18 @@ class Gathering:
         del self.bundle.missing[path]
 
     async def objects(self, path: str, resource: Resource, namespace: str | None, selector: str = "") -> list[Obj]:
-        """Collect the objects of a resource; none that there are, or may be seen, is no file."""
+        """Collect the objects of a resource, as many as come in time; none that may be seen is no file."""
         found: list[Obj] = []
 
         async def collect() -> None:
             async for page in self._client.pages(resource, namespace, selector):
-                found.extend(page.items)
+                found.extend(clean(obj) for obj in page.items)
+
+        try:
+            await self.part(path, collect)
+        finally:
             if found:
                 self.bundle.add_objects(path, found)
-
-        await self.part(path, collect)
         return found
 
     async def text(self, path: str, read: Callable[[], Awaitable[str]]) -> None:
