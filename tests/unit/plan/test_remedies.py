@@ -17,7 +17,7 @@ from tests.unit.plan.happenings import happen
 from tests.unit.plan.simulation import NAMESPACE
 from tests.unit.plan.telling import Teller, read_story, reconcile, story_paths
 from tests.unit.plan.test_stories import KINDS
-from tests.unit.plan.verdicts import DONE, DOWN, TABLE, WORKS, is_looked_at, state_of, word_of
+from tests.unit.plan.verdicts import DONE, DOWN, WORKS, is_looked_at, row_of, state_of, word_of
 
 from fairlead.api import names
 from fairlead.api.conditions import READY, find_condition
@@ -43,7 +43,7 @@ def open_states(kind: str) -> Iterator[tuple[str, str, str]]:
     """Yield story, state and Ready's message of each state that is not over by itself."""
     for story, states in stories_of(kind).items():
         for obj in states:
-            if TABLE[kind][state_of(obj)] not in (WORKS, DONE):
+            if row_of(obj) not in (WORKS, DONE):
                 yield story, state_of(obj), str((find_condition(obj, READY) or {})["message"])
 
 

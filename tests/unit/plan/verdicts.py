@@ -38,4 +38,11 @@ def word_of(obj: Obj) -> str:
         return WORKS
     if (find_condition(obj, "Available") or {}).get("reason") == "NoReadyPods" and not find_condition(obj, STALLED):
         return DOWN
-    return str(TABLE[obj["kind"]][state_of(obj)])
+    return row_of(obj)
+
+
+def row_of(obj: Obj) -> str:
+    """Return a person's words for what Ready says."""
+    state = state_of(obj)
+    assert state in TABLE[obj["kind"]], f"say in verdicts.yaml what a person says of {obj['kind']} {state}"
+    return str(TABLE[obj["kind"]][state])
