@@ -118,8 +118,8 @@ bench-judge: venv ## The judge's promises by simulation; ROLLOUTS=5000 for the f
 	$(BIN)/python -m tests.perf.judge_simulation --rollouts $(or $(ROLLOUTS),200)
 
 .PHONY: soak
-soak: venv ## 10,000 generated objects of each kind against a real API server
-	FAIRLEAD_EXAMPLES=10000 $(PYTEST) tests/integration/test_generated_input.py -q -s --show-capture=no
+soak: venv ## 10,000 generated objects of each kind and every field, against a real API server
+	FAIRLEAD_EXAMPLES=10000 $(PYTEST) tests/integration/test_generated_input.py tests/integration/test_fields.py -q -s --show-capture=no
 
 .PHONY: perf
 perf: venv ## Scale on a real API server beside a plain kopf controller, held against ranges.yaml; 20 min, alone on the machine

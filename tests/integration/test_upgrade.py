@@ -164,7 +164,7 @@ async def rests(plane: ControlPlane) -> None:
         seen.append(len(asked_by(plane, "")))
         return len(seen) > 12 and len(set(seen[-12:])) == 1
 
-    await eventually(quiet, 60, every_s=0.1, what="the operator rests")
+    await eventually(quiet, 240, every_s=0.1, what="the operator rests")
 
 
 async def fill(user: Client) -> None:
@@ -183,12 +183,12 @@ async def fill(user: Client) -> None:
                     await put_pods(user, TEAM, deployment, READY)
         return await reason_of(user, INFERENCE_SERVICE) == "Serving"
 
-    await eventually(serves, 60, every_s=0.5, what="the service serves")
+    await eventually(serves, 240, every_s=0.5, what="the service serves")
 
     async def monitored() -> bool:
         return await reason_of(user, BY_KIND["DriftMonitor"]) == "Scheduled"
 
-    await eventually(monitored, 30, what="the monitor is scheduled")
+    await eventually(monitored, 120, what="the monitor is scheduled")
 
 
 async def test_objects_of_the_previous_version_keep_working_and_nothing_restarts(
@@ -207,7 +207,7 @@ async def test_objects_of_the_previous_version_keep_working_and_nothing_restarts
 
     helm(own_plane, "upgrade", "fairlead", str(ROOT / "charts" / "fairlead"))
     async with operator(own_plane, ROOT, "sha256:" + "1" * 64):
-        await eventually(lambda: asked_by(own_plane, __version__), 60, what="the new operator works")
+        await eventually(lambda: asked_by(own_plane, __version__), 120, what="the new operator works")
         await rests(own_plane)
         assert await workloads(user) == before
         for key, obj in (await all_objects(user)).items():
