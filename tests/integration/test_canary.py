@@ -13,12 +13,14 @@ import re
 import urllib.request
 from typing import Any
 
+import pytest
 from tests.support.control_plane import _free_ports
 from tests.support.eventually import eventually
 
 from fairlead.api.conditions import find_condition
 from fairlead.api.names import DATASET, INFERENCE_SERVICE, JOB, MODEL_VERSION, OWN_KINDS, POD, TRAINING_RUN, Resource
 from fairlead.kube.client import Client
+from fairlead.kube.errors import InvalidError
 from fairlead.kube.recorder import EVENT
 
 from .test_process import Begin, begin, own, rights  # noqa: F401  (fixtures)
@@ -54,9 +56,7 @@ PLACES: tuple[tuple[Resource, str, dict[str, Any]], ...] = (
         "foreign",
         {
             "model": "m",
-            "source": {
-                "artifact": {"uri": f"https://u:{CANARY}@models.example.com/m/", "digest": "sha256:" + "b" * 64}
-            },
+            "source": {"artifact": {"uri": "s3://models/m/", "digest": "sha256:" + "b" * 64}},
             "evaluation": {"dataset": {"name": "rows"}},
             "approval": {"required": True},
         },
@@ -75,6 +75,10 @@ async def test_a_planted_secret_shows_up_nowhere(begin: Begin, api: Client, name
     lines = asyncio.create_task(_read_all(process))
     for kind, name, spec in PLACES:
         await api.create(kind, namespace, own(kind, name, namespace, spec))
+    uri = f"https://u:{CANARY}@models.example.com/m/"  # status would repeat it: refused
+    foreign = {**PLACES[3][2], "source": {"artifact": {"uri": uri, "digest": "sha256:" + "b" * 64}}}
+    with pytest.raises(InvalidError, match=r"artifact\.uri"):
+        await api.create(MODEL_VERSION, namespace, own(MODEL_VERSION, "refused", namespace, foreign))
 
     async def jobs() -> list[dict[str, Any]]:
         found = [job async for page in api.pages(JOB, namespace) for job in page.items]

@@ -50,7 +50,7 @@ PATTERNS: Mapping[str, tuple[str, ...]] = {
     r"^([0-9]{1,9}(s|m)|[0-9]{1,6}(h|d))+$": tuple(text for text in _DURATIONS if "ms" not in text),
     r"^s3://[^/]+(/.*)?$": ("s3://b", "s3://b/", "s3://b/rows/", "s3://{{}}/x", "s3://ü/é", "s3://b/" + "k" * 2000),
     r"^https?://.+": ("http://a", "https://u:p@h/x?a=b#c", "http://{{}}", "http:// ", "http://[::1]:99999/", "https://日本"),
-    r"^(s3|https?)://.+": ("s3://b/k", "http://h/m.onnx", "https://{{}}", "s3:// ", "http://h/\nx"),
+    r"^(s3|https?)://[^/@]+(/.*)?$": ("s3://b/k", "http://h/m.onnx", "https://{{}}", "s3:// ", "http://h/x y"),
     r"^sha256:[0-9a-f]{64}$": ("sha256:" + "0" * 64, "sha256:" + "af" * 32),
     r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$": ("0", "1", "1.5", "100m", "10Mi", "9" * 30, "0.0", "1Ti"),
     r"^[a-z0-9*]([-a-z0-9.]*[a-z0-9])?$": ("a", "m.example.com", "*.example.com", "a..b", "1.2.3.4", "a" * 253, "*x"),

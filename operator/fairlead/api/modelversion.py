@@ -36,7 +36,7 @@ class RunReference(Model):
 class ExternalArtifact(Model):
     """An artifact made elsewhere: all files under `uri`, whose digest must be `digest`."""
 
-    uri: Annotated[Uri, Field(pattern=r"^(s3|https?)://.+")]
+    uri: Annotated[Uri, Field(pattern=r"^(s3|https?)://[^/@]+(/.*)?$")]  # status repeats it: no user, no password
     digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
     format: Literal["onnx", "skops", "joblib"] = "onnx"
     trust_pickle: bool = Field(False, description="Allow joblib: loading it runs whatever code its maker put there.")

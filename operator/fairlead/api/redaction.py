@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fairlead.contract.redaction import HIDDEN, redact, redact_tree
+from fairlead.contract.redaction import HIDDEN, redact, redact_tree, redact_words
 
-__all__ = ["HIDDEN", "redact", "redact_tree"]
+__all__ = ["HIDDEN", "redact", "redact_tree", "redact_words"]

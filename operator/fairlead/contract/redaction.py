@@ -35,6 +35,8 @@ _CREDENTIAL = re.compile(
     r"(?i)(password|passwd|passphrase|credentials?$|token$|secret$|(access|secret|api|private)[_-]?key(_?id)?$)"
 )
 
+_WORDS = frozenset({"message", "tail"})  # fields of status that quote programs and servers
+
 
 def redact(text: str) -> str:
     """Return the text with everything that looks like a credential replaced by `***`."""
@@ -61,6 +63,15 @@ def redact_tree(value: Any) -> Any:
             for last, item in zip(before, value, strict=False)
         ]
     return _redact_string(value) if isinstance(value, str) else value
+
+
+def redact_words(value: Any, *, are_words: bool = False) -> Any:
+    """Return a status with its messages and last lines redacted, and nothing else: a uri must stay what it is."""
+    if isinstance(value, Mapping):
+        return {key: redact_words(item, are_words=key in _WORDS) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact_words(item, are_words=are_words) for item in value]
+    return redact(value) if are_words and isinstance(value, str) else value
 
 
 def _is_credential(name: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from fairlead.api import names
 from fairlead.api.names import Resource
+from fairlead.api.redaction import redact_words
 from fairlead.kube.errors import AlreadyExistsError, AwaitDeletionError, ConflictError, NameTakenError, NotFoundError
 from fairlead.kube.objects import controller_uid, describe, is_managed, uid_of, version_of
 from fairlead.kube.store import Store
@@ -70,7 +71,7 @@ class Executor:
 
     async def write_status(self, resource: Resource, obj: Obj, status: Obj) -> Obj:
         """Apply the whole status if it differs; return the object as it is then. Refused when `obj` is not the last."""
-        wanted = without_nulls(status)
+        wanted = redact_words(without_nulls(status))
         if wanted == (obj.get("status") or {}):
             return obj
         metadata = obj["metadata"]

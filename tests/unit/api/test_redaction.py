@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fairlead.api.redaction import redact, redact_tree
+from fairlead.api.redaction import redact, redact_tree, redact_words
 
 PLANTED = "Zx81-canary-value"
 
@@ -53,3 +53,21 @@ def test_plain_words_stay() -> None:
     text = "Secret fairlead-store lacks bucket; the token bucket has 5 tokens left."
     assert redact(text) == text
     assert redact_tree({"message": text, "items": [1, None, True]}) == {"message": text, "items": [1, None, True]}
+
+
+def test_in_a_status_only_what_quotes_others_is_redacted() -> None:
+    said = "password=hunter2-hunter2"
+    status = {
+        "lastCheck": {"message": said, "at": "2026"},
+        "failure": {"tail": ["ok", said]},
+        "stable": {"artifact": {"uri": f"s3://lake/{said}/"}},
+        "history": [{"message": said, "outcome": said}],
+        "rows": 3,
+    }
+    found = redact_words(status)
+    hidden = "password=***"
+    assert found["lastCheck"] == {"message": hidden, "at": "2026"}
+    assert found["failure"] == {"tail": ["ok", hidden]}
+    assert found["stable"] == status["stable"]  # a pod is made of it
+    assert found["history"] == [{"message": hidden, "outcome": said}]
+    assert redact_words(found) == found
