@@ -28,7 +28,7 @@ from .objects import Obj, describe, resource_path
 JSON_TYPE = "application/json"
 APPLY_TYPE = "application/apply-patch+yaml"
 MERGE_TYPE = "application/merge-patch+json"
-CHUNK = 100  # raw and parsed, a page of Jobs is 3 MB; the peak of a list stays when it is over
+CHUNK = 25  # a page of 100 Jobs is 3 MB, raw and parsed, and the peak of a list stays in memory when it is over
 LOG_LIMIT_BYTES = 64 * 1024
 
 Body = Mapping[str, Any]

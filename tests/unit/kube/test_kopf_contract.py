@@ -15,6 +15,7 @@ from tests.support.fake_api import FakeApi, fake_api
 from tests.support.toy import TOY
 
 from fairlead.api.names import HTTP_ROUTE, JOB, POD, Resource
+from fairlead.kube.client import CHUNK
 from fairlead.kube.watch import DECOY_FINALIZER, LISTED, KopfStreams, WatchSettings
 
 RESOURCES = (TOY, JOB, POD)
@@ -114,7 +115,7 @@ async def test_children_are_selected_by_label_in_list_and_watch() -> None:
 
 async def test_lists_come_in_chunks_and_watches_end_by_the_server() -> None:
     async with fake_api(RESOURCES) as api, streaming(api, Seen()):
-        assert {query["limit"] for query in api.queries(TOY, watch=False)} == {"100"}
+        assert {query["limit"] for query in api.queries(TOY, watch=False)} == {str(CHUNK)}
         assert {query["timeoutSeconds"] for query in api.queries(TOY, watch=True)} == {"300"}
         assert {query["allowWatchBookmarks"] for query in api.queries(TOY, watch=True)} == {"true"}
 
