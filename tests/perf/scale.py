@@ -36,6 +36,7 @@ from fairlead.api.names import DATASET, Resource
 CRD = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 NAMESPACE = Resource("v1", "Namespace", "namespaces")
 PARTS = ("burst", "latency", "noisy", "rest", "restart", "startup", "rollout")
+COMPARED = ("burst_s", "burst_cpu_s", "burst_plane_cpu_s", "latency_p50_ms", "latency_p99_ms", "memory_per_1000_mb")
 ROUNDS = 4
 NOISE_PER_S = 50
 QUIET_S = 3.0
@@ -157,7 +158,8 @@ async def measure_rest(run: Run, controllers: Iterable[Controller]) -> None:
     for controller in controllers:
         cpu = (controller.cpu_s() - before[controller.name]) / run.sizes.rest_s
         start = run.figures.get(f"{controller.name}_memory_start_mb", 0.0)
-        memory, crs = controller.rss_mb(), run.sizes.existing / 1000
+        memory = controller.rss_mb()
+        crs = sum(namespace == controller.namespace for namespace, _ in run.user.seen) / 1000
         run.note(
             **{
                 f"{controller.name}_rest_cpu_percent": cpu * 100,
@@ -241,7 +243,14 @@ async def main(parts: Iterable[str], sizes: Sizes) -> dict[str, float]:
             await measure(run, parts)
     if "rollout" in parts:
         run.note(**await count_rollout_requests())
+    run.note(**compare(run.figures))
     return run.figures
+
+
+def compare(figures: dict[str, float]) -> dict[str, float]:
+    """Return ours divided by the peer's: these hold on a busy machine too."""
+    pairs = {name: (figures.get(f"{OURS}_{name}"), figures.get(f"{PEER}_{name}")) for name in COMPARED}
+    return {f"ratio_{name}": mine / theirs for name, (mine, theirs) in pairs.items() if mine and theirs}
 
 
 if __name__ == "__main__":
