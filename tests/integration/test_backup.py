@@ -6,6 +6,7 @@ The operator runs all the time. There is no kubelet and no garbage collector, so
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from fairlead.api.names import DATASET, DRIFT_MONITOR, INFERENCE_SERVICE, MODEL_
 from fairlead.app.main import CONTROLLERS
 from fairlead.cli import commands
 from fairlead.kube.client import Client
-from fairlead.kube.errors import UnreachableError
+from fairlead.kube.errors import ConflictError, NotFoundError, UnreachableError
 from fairlead.plan.dataset import spec_digest
 from fairlead.plan.versions import LABEL_OWNER_UID
 
@@ -117,20 +118,21 @@ async def all_of(api: Client, resource: Resource, namespace: str) -> list[dict[s
     return [item async for page in api.pages(resource, namespace) for item in page.items]
 
 
+async def delete_all(api: Client, resource: Resource, namespace: str) -> bool:
+    """Delete what there is of a resource, and say whether nothing was; what changes meanwhile goes the next time."""
+    left = await all_of(api, resource, namespace)
+    for obj in left:
+        with contextlib.suppress(ConflictError, NotFoundError):
+            await api.delete(resource, obj)
+    return not left
+
+
 async def delete_everything(api: Client, namespace: str) -> None:
     """Delete all five kinds, then play the garbage collector."""
     for resource in (*reversed(names.OWN_KINDS), *CHILDREN):
-        for obj in await all_of(api, resource, namespace):
-            await api.delete(resource, obj)
-    for resource in (*names.OWN_KINDS, *CHILDREN):
-
-        async def gone(resource: Resource = resource) -> bool:
-            left = await all_of(api, resource, namespace)
-            for obj in left:
-                await api.delete(resource, obj)
-            return not left
-
-        await eventually(gone, 20, what=f"{resource.plural} are gone")
+        await eventually(
+            lambda resource=resource: delete_all(api, resource, namespace), 20, what=f"{resource.plural} are gone"
+        )
 
 
 def remembered(obj: dict[str, Any]) -> dict[str, Any]:
