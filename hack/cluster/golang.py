@@ -249,7 +249,7 @@ def compile_all(settings: Settings, build: Build, log: Log) -> None:
 
 
 def module_folder(settings: Settings, build: Build, module: str) -> Path:
-    """Where Go keeps the unpacked source of a module that a build requires; fetched again when Go's cache was cleaned."""
+    """Where Go keeps the unpacked source of a required module; fetched again when Go's cache was cleaned."""
     command = ["go", "-C", str(build.folder(settings)), "mod", "download", "-json", module]
     found = ask(command, env=environment(settings), timeout_s=600)
     if not found:

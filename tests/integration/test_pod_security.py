@@ -38,9 +38,9 @@ def pod_specs(objects: Mapping[Any, Mapping[str, Any]]) -> Iterator[tuple[str, P
         spec = obj.get("spec") or {}
         if obj["kind"] == "CronJob":
             spec = spec["jobTemplate"]["spec"]
-        if obj["kind"] in ("Job", "CronJob", "Deployment"):
-            if spec["template"]["spec"].get("containers"):  # a story may give a bare one as somebody else's
-                yield obj["metadata"]["labels"]["fairlead.dev/role"], spec["template"]["spec"]
+        runs_pods = obj["kind"] in ("Job", "CronJob", "Deployment")
+        if runs_pods and spec["template"]["spec"].get("containers"):  # a story may give a bare one as somebody else's
+            yield obj["metadata"]["labels"]["fairlead.dev/role"], spec["template"]["spec"]
 
 
 @pytest.fixture(scope="module")
