@@ -39,7 +39,6 @@ PREVIOUS = "d21c7c4ddf6eb2f0aabe77629c7d2eb33316351f"  # chart 0.1.0
 STORED = Path(__file__).parent / "stored"
 SYSTEM, TEAM = "fairlead-system", "team"
 NAME = "fraud"
-TIMES = ("--lease-duration", "3s", "--lease-renew-deadline", "2s", "--lease-retry-period", "500ms")
 Json = dict[str, Any]
 SPECS: dict[str, Json] = {
     "Dataset": {"source": {"configMap": {"name": "rows", "key": "rows.csv"}}, "format": "CSV", "target": "y"},
@@ -105,7 +104,8 @@ async def operator(plane: ControlPlane, tree: Path, image: str) -> AsyncIterator
     arguments = (
         "--kubeconfig", str(plane.kubeconfig()), "--lease-namespace", SYSTEM, "--bind-address", "127.0.0.1",
         "--health-port", "0", "--metrics-port", "0", "--log-format", "text", "--log-level", "warning",
-        "--server-image", f"example.com/server@{image}", "--jobs-image", f"example.com/jobs@{image}", *TIMES,
+        "--server-image", f"example.com/server@{image}", "--jobs-image", f"example.com/jobs@{image}",
+        "--leader-elect", "false",
     )  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(tree / "operator")}
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "fairlead.app", *arguments, env=environment)
