@@ -69,11 +69,11 @@ fields: venv ## Write docs/api/fields.md: what a change of each field does to a 
 	FAIRLEAD_WRITE=1 $(PYTEST) tests/integration/test_fields.py -q
 
 .PHONY: faults
-faults: venv ## Every fault at every point against a real API server; at most 90 min
+faults: venv tools ## Every fault at every point against a real API server; at most 90 min
 	FAIRLEAD_FAULTS=whole $(PYTEST) tests/faults -q -s -W ignore -n 2 --dist loadfile
 
 .PHONY: test-faults
-test-faults: venv ## A share of each class of faults; at most 4 min
+test-faults: venv tools ## A share of each class of faults; at most 4 min
 	$(PYTEST) tests/faults -q -W ignore -n 2 --dist loadfile
 
 .PHONY: helm-lint
