@@ -84,6 +84,9 @@ def test_addresses_gateways_and_changed_bytes(team: Team) -> None:
     moved = {"gateway": {"name": "public", "namespace": "gateways"}, "hostname": f"late.{hostname}"}
     team.patch("InferenceService", "late", {"spec": {"traffic": moved}})
     team.until_ready("InferenceService", "late", 120)
+    team.patch("InferenceService", "late", {"spec": {"traffic": {"gateway": None, "hostname": None}}})
+    team.until_gone("httproutes", "late")  # who leaves the gateway has no address there any more
+    team.until_ready("InferenceService", "late", 120)
     team.remove("InferenceService", "lost")
     bytes_are_changed(team, version)
     assert ask(flights.features(1)).status == 200, "what serves goes on serving"
