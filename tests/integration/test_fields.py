@@ -164,8 +164,8 @@ def tables() -> dict[str, list[str]]:
 async def test_a_change_of_each_field_converges_both_ways_or_is_refused(
     resource: Resource, start: Start, api: Client, namespace: str, tables: dict[str, list[str]]
 ) -> None:
-    running = await start(CONTROLLERS, leader_elect="false")
     await planted.plant(api, namespace)
+    running = await start(CONTROLLERS, leader_elect="false")
     batches = Batches(api, running.operator, namespace, resource)
     walk = Walk(resource, api, namespace, batches)
     async with asyncio.TaskGroup() as group:

@@ -136,8 +136,8 @@ async def patient(plane: ControlPlane) -> AsyncIterator[Client]:
 async def test_what_is_accepted_is_handled_and_the_rest_refused(
     resource: Resource, start: Start, api: Client, patient: Client, namespace: str
 ) -> None:
-    running = await start(CONTROLLERS, leader_elect="false")
     await planted.plant(api, namespace)
+    running = await start(CONTROLLERS, leader_elect="false")
     batches = Batches(patient, running.operator, namespace, resource)
     began, tally = time.monotonic(), batches.tally
     for examples in batches_of(resource):
@@ -180,10 +180,20 @@ def _large(resource: Resource) -> Json:
 async def test_a_spec_that_is_too_large_for_its_child_is_stalled(
     resource: Resource, start: Start, patient: Client, namespace: str
 ) -> None:
-    running = await start(CONTROLLERS, leader_elect="false")
     await planted.plant(patient, namespace)
+    running = await start(CONTROLLERS, leader_elect="false")
     batches = Batches(patient, running.operator, namespace, resource)
     head = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": "large"}}
     await batches.run([Example({**head, "spec": _large(resource)}, accepted=True)])
+    assert not batches.tally.faults, batches.tally.faults[0][:2000]
+    assert dict(batches.tally.states) == {"Stalled Invalid": 1}
+
+
+async def test_a_refusal_that_quotes_an_emoji_is_said(start: Start, patient: Client, namespace: str) -> None:
+    running = await start(CONTROLLERS, leader_elect="false")
+    batches = Batches(patient, running.operator, namespace, names.DATASET)
+    head = {"apiVersion": names.DATASET.api_version, "kind": "Dataset", "metadata": {"name": "ship"}}
+    spec = {"source": {"http": {"url": "http://a"}}, "format": "CSV", "nodeSelector": {"a": "\U0001f6a2"}}
+    await batches.run([Example({**head, "spec": spec}, accepted=True)])
     assert not batches.tally.faults, batches.tally.faults[0][:2000]
     assert dict(batches.tally.states) == {"Stalled Invalid": 1}

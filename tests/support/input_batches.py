@@ -210,12 +210,14 @@ class Batches:
         async with slots:
             try:
                 await self._api.delete(resource, obj)
+                return
             except NotFoundError:
                 return
-            except ConflictError:
+            except ConflictError:  # the operator has just written its status
                 fresh = await self._api.find(resource, self._namespace, obj["metadata"]["name"])
-                if fresh is not None:
-                    await self._api.delete(resource, fresh)
+                if fresh is None:
+                    return
+        await self._delete(resource, fresh, slots)
 
 
 async def delete_all(api: Client, resource: Resource, namespace: str) -> None:

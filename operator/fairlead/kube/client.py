@@ -10,6 +10,7 @@ Used by relist, lease, recorder, `controllers/execute.py` and `controllers/world
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +62,20 @@ class _Request:
     query: Mapping[str, str] = field(default_factory=dict)
     body: Body | None = None
     content_type: str = JSON_TYPE
+
+
+_ESCAPE = re.compile(r"\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})|\\.")
+
+
+def yaml_text(body: Body) -> str:
+    """Return JSON that is YAML too: YAML knows no pairs of escapes for one character, as JSON has for an emoji."""
+
+    def plain(found: re.Match[str]) -> str:
+        if found[1] is None:
+            return found[0]
+        return str(json.loads(f'"{found[0]}"'))
+
+    return _ESCAPE.sub(plain, json.dumps(body))
 
 
 def _uncounted(_method: str, _code: str) -> None:
@@ -245,8 +260,12 @@ class Client:
         if request.query:
             url += "?" + urlencode(request.query)
         timeout = aiohttp.ClientTimeout(total=request.timeout_s, sock_connect=self._timeouts.connect_s)
+        body: Body | str | None = request.body
+        if request.content_type == APPLY_TYPE and request.body is not None:
+            # By the plain type the client library would write the body itself, in a way that YAML cannot read.
+            headers["Content-Type"], body = f"{APPLY_TYPE}; charset=utf-8", yaml_text(request.body)
         response = await self._api.call_api(
-            request.method, url, header_params=headers, body=request.body, _request_timeout=timeout
+            request.method, url, header_params=headers, body=body, _request_timeout=timeout
         )
         raw: bytes = await response.read()
         return response.status, raw, str(response.headers.get("Retry-After", ""))

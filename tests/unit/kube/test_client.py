@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+import yaml
 from aiohttp import web
 from tests.support.fake_api import FakeApi, fake_api, status
 
 from fairlead.api.names import JOB, POD, SERVICE
 from fairlead.kube import errors
-from fairlead.kube.client import Client, Timeouts
+from fairlead.kube.client import Client, Timeouts, yaml_text
 
 RESOURCES = (JOB, POD, SERVICE)
 SEEN = {"kind": "Job", "metadata": {"name": "a", "namespace": "ns", "uid": "u", "resourceVersion": "5"}}
@@ -200,3 +202,14 @@ def test_causes_come_in_one_order() -> None:
     assert refusal("spec.b", "spec.a") == refusal("spec.a", "spec.b")
     assert refusal("spec.b", "spec.a") == 'create Job a: Job "a" is invalid: [spec.a: bad, spec.b: bad]'
     assert refusal("spec.a") == 'create Job a: Job "a" is invalid: [spec.a: bad]'
+
+
+@pytest.mark.parametrize(
+    "text", ["\U0001f6a2", "\\ud83d\\udea2", "a\\\U0001f6a2", '"\n\x00\x1b\u0085\ufeff\u2028', "ü", "\U0001d7da\\"]
+)
+def test_what_is_applied_is_read_as_yaml(text: str) -> None:
+    """JSON writes an emoji as a pair of escapes, which YAML refuses: a status with one was never written."""
+    body = {"status": {"message": text, text or "a": 1}}
+    sent = yaml_text(body)
+    assert json.loads(sent) == body
+    assert yaml.safe_load(sent) == body
