@@ -34,9 +34,10 @@ async def eventually(
 
 
 async def never(look: Callable[[], Any], during_s: float, *, every_s: float = 0.02) -> None:
-    """Fail as soon as `look` is true within the given time."""
+    """Fail as soon as `look` (plain or async) is true within the given time."""
     deadline = time.monotonic() + during_s
     while time.monotonic() < deadline:
         value = look()
+        value = await value if inspect.isawaitable(value) else value
         assert not value, f"happened: {value!r}"
         await asyncio.sleep(every_s)

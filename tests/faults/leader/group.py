@@ -13,6 +13,7 @@ import secrets
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -265,25 +266,32 @@ class Group:
 
     # The judgement
 
-    def writes_of(self, replica: Replica, since: float = 0.0) -> list[Write]:
-        """Return a replica's writes, Lease and events aside."""
+    def writes_of(self, *replicas: Replica, since: float = 0.0) -> list[Write]:
+        """Return the writes of replicas, Lease and events aside."""
+        names = {one.name for one in replicas}
         return [
             one
             for one in self.audit.writes(self.namespace)
-            if one.user == replica.name and one.at > since and not one.is_lease and not one.is_event
+            if one.user in names and one.at > since and not one.is_lease and not one.is_event
         ]
 
     async def first_write(self, replica: Replica, since: float, timeout_s: float) -> Write:
         """Wait for a replica's first accepted write after a moment."""
+        return await self._first_write(lambda: [replica], since, timeout_s)
 
+    async def first_write_without(self, leader: Replica, since: float, timeout_s: float) -> Write:
+        """Wait for the first accepted write of any other replica: the one begun in its place may be the quickest."""
+        return await self._first_write(lambda: [one for one in self.replicas if one is not leader], since, timeout_s)
+
+    async def _first_write(self, who: Callable[[], list[Replica]], since: float, timeout_s: float) -> Write:
         def look() -> Write | None:
-            return next((one for one in self.writes_of(replica, since) if 200 <= one.code < 300), None)
+            return next((one for one in self.writes_of(*who(), since=since) if 200 <= one.code < 300), None)
 
-        return await eventually(look, timeout_s, what=f"{replica.name} writes")
+        return await eventually(look, timeout_s, what=f"one of {[one.name for one in who()]} writes")
 
     def late_writes(self, old: Replica, new: Replica, since: float) -> list[Write]:
         """Return what the old leader asked for after the first accepted write of the new one."""
-        first = next(one for one in self.writes_of(new, since) if 200 <= one.code < 300)
+        first = next(one for one in self.writes_of(new, since=since) if 200 <= one.code < 300)
         return [one for one in self.writes_of(old) if one.at > first.at]
 
     def assert_one_writer(self) -> None:

@@ -57,7 +57,7 @@ async def test_a_leader_that_cannot_renew_ends_before_its_lease_can_be_taken(
             watching = asyncio.create_task(watch_probes(group, standby))
             assert await leader.ended(times.duration_s + 5) == 1, leader.said()[-2000:]
             ended = now()
-            first = await group.first_write(standby, since, times.duration_s + times.retry_s + 10)
+            first = await group.first_write_without(leader, since, times.duration_s + times.retry_s + 10)
             failed = await stop(watching)
             assert failed is None, failed
         renewed = [one for one in group.audit.writes(group.namespace) if one.is_lease and one.user == leader.name]

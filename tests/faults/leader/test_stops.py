@@ -189,7 +189,7 @@ async def test_without_the_policy_the_next_reconcile_undoes_it(groups: Groups) -
 
 def assert_undone_at_once(group: Group, leader: Replica, late: Write) -> None:
     """Fail unless the first reconcile after a late creation deletes it: at most one status write goes before."""
-    after = [one for one in group.writes_of(leader, late.at) if one.name == late.name]
+    after = [one for one in group.writes_of(leader, since=late.at) if one.name == late.name]
     verbs = [f"{one.verb} {one.resource}" for one in after][:2]
     assert "delete jobs" in verbs, f"{late}: then {verbs}"
 
