@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from fairlead.api import names
 from fairlead.api.names import Resource
 from fairlead.kube.errors import (
+    ConflictError,
     KubeError,
     LeadershipLostError,
     NamespaceTerminatingError,
@@ -189,14 +190,17 @@ class Loop:
 
     async def _execute(self, work: _Work, plan: Plan) -> None:
         """Carry out a plan; while an earlier failure is shown, status keeps saying so until the actions succeed."""
+        is_outdated = True  # until a write of status shows that the object is as it was seen
         try:
             if plan.status is not None and plan.status_first:
                 await self._write_status(work, overlay(plan.status, work.memory.failure, work.obj, self._now()))
+            is_outdated = False
             for action in plan.actions:
                 place = await self._executor.act(action)
                 work.awaited += [place] if place is not None else []
         except KubeError as error:
-            await self._show(work, error, plan.status)
+            if not (is_outdated and isinstance(error, ConflictError)):  # words over an older version are outdated too
+                await self._show(work, error, plan.status)
             raise
         if not plan.status_first and work.memory.failure is None and self.queue.is_urgent():
             return  # others wait for their first child; the actions have queued this key again, and status comes then

@@ -20,7 +20,14 @@ from fairlead.api.names import DEPLOYMENT, JOB, SERVICE
 from fairlead.controllers.execute import Executor
 from fairlead.controllers.loop import Loop, Surroundings
 from fairlead.controllers.types import OperatorSettings, Watch, World, owner_key, referrer_keys
-from fairlead.kube.errors import ForbiddenError, InvalidError, LeadershipLostError, ServerError, ThrottledError
+from fairlead.kube.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    LeadershipLostError,
+    ServerError,
+    ThrottledError,
+)
 from fairlead.kube.queue import Backoff, WorkQueue
 from fairlead.kube.store import Store
 from fairlead.plan.types import Key, Plan
@@ -232,6 +239,17 @@ async def test_a_status_conflict_is_read_again_and_tried_again(bench: Bench) -> 
     assert bench.api.calls[:2] == ["status toys a", "get toys a"]
     assert is_true(bench.toy(), "Ready")
     assert bench.toy()["status"]["observedGeneration"] == 2
+
+
+async def test_a_status_that_is_outdated_again_and_again_is_not_told_over_what_changed(bench: Bench) -> None:
+    bench.user()
+    bench.api.fail("status", *[ConflictError("modified", status=409)] * 3)
+    for _ in range(5):
+        await bench.turn()
+        bench.clock.advance(60)
+    assert is_true(bench.toy(), "Ready")
+    assert [reason for _, reason in bench.events] == ["Making", "AsAsked"], "each look said what it saw, or nothing"
+    bench.laws.assert_kept()
 
 
 async def test_objects_that_are_deleted_are_left_alone(bench: Bench) -> None:
