@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -85,6 +86,7 @@ class Traffic:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         tasks: set[asyncio.Task[None]] = set()
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=16)) as session:
+            await self._until_served(session)
             number, due = 0, time.monotonic()
             while not self._stopping.is_set():
                 due = max(due + self._pause_s, time.monotonic() - 1)
@@ -95,6 +97,17 @@ class Traffic:
                     task.add_done_callback(tasks.discard)
                     number += 1
             await asyncio.gather(*tasks)
+
+    async def _until_served(self, session: aiohttp.ClientSession) -> None:
+        """Wait for the first good answer: a route that is accepted reaches the gateway's proxy some 100 ms later."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while self._flights and time.monotonic() < deadline and not self._stopping.is_set():
+            body = {"rows": [self._flights[0].features]}
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with session.post(self._url, json=body, headers={"Host": self._host}) as answer:
+                    if answer.status == 200:
+                        return
+            await asyncio.sleep(0.05)
 
     async def _ask(self, session: aiohttp.ClientSession, flight: Flight) -> None:
         body = {"rows": [flight.features]}
