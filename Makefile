@@ -81,17 +81,23 @@ helm-lint: venv tools ## Lint and render the chart, check its schema
 	$(PYTEST) tests/chart -q
 
 .PHONY: test-e2e
-test-e2e: venv cluster images cluster-load ## The demo's story, each kind and each bad input on kind; then what was asked for
-	mkdir -p artifacts && date -u +%Y-%m-%dT%H:%M:%SZ > artifacts/e2e-began
+test-e2e: venv cluster images cluster-load ## The demo's story, each kind and each bad input on kind
 	$(PYTEST) tests/e2e/test_demo.py -q -s
-	$(PYTEST) tests/e2e -q -n 3 --maxschedchunk 1 --ignore tests/e2e/test_demo.py
-	$(PYTEST) tests/rights -q
+	$(PYTEST) tests/e2e -q -n 3 --maxschedchunk 1 --ignore tests/e2e/test_demo.py --ignore tests/e2e/test_day_two.py
+
+.PHONY: test-day-two
+test-day-two: venv cluster images cluster-load ## Lose everything on the real cluster and restore it; a support bundle
+	$(PYTEST) tests/e2e/test_day_two.py -q
 
 .PHONY: test-rights
 test-rights: venv cluster images cluster-load ## The demo's story in namespaced mode; the audit log shows that nothing was refused
 	mkdir -p artifacts && date -u +%Y-%m-%dT%H:%M:%SZ > artifacts/e2e-began
 	$(BIN)/python -m hack.demo --set 'namespaces={flights}'
 	$(PYTEST) tests/rights -q -k "refused or secret"
+
+.PHONY: test-audit
+test-audit: ## After an end-to-end run: rights that were granted are what it used
+	$(PYTEST) tests/rights -q
 
 .PHONY: demo
 demo: venv cluster images cluster-load ## The whole story on a real cluster
