@@ -62,7 +62,7 @@ test-unit: venv ## Stories, properties and everything else that needs no cluster
 
 .PHONY: test-integration
 test-integration: venv ## The shell against a real kube-apiserver and etcd
-	$(PYTEST) tests/integration -q
+	$(PYTEST) tests/integration -q -n 2 --dist loadfile --durations 8
 
 .PHONY: fields
 fields: venv ## Write docs/api/fields.md: what a change of each field does to a live object
@@ -74,7 +74,7 @@ faults: venv tools ## Every fault at every point against a real API server; at m
 
 .PHONY: test-faults
 test-faults: venv tools ## A share of each class of faults; at most 4 min
-	$(PYTEST) tests/faults -q -W ignore -n 2 --dist loadfile
+	$(PYTEST) tests/faults -q -W ignore -n 2 --dist loadfile --durations 8
 
 .PHONY: helm-lint
 helm-lint: venv tools ## Lint and render the chart, check its schema
@@ -83,7 +83,7 @@ helm-lint: venv tools ## Lint and render the chart, check its schema
 .PHONY: test-e2e
 test-e2e: venv cluster images cluster-load ## The demo's story, each kind and each bad input on kind
 	$(PYTEST) tests/e2e/test_demo.py -q -s
-	$(PYTEST) tests/e2e -q -n 3 --maxschedchunk 1 --ignore tests/e2e/test_demo.py --ignore tests/e2e/test_day_two.py
+	$(PYTEST) tests/e2e -q -n 3 --maxschedchunk 1 --ignore tests/e2e/test_demo.py --ignore tests/e2e/test_day_two.py --durations 8
 
 .PHONY: test-day-two
 test-day-two: venv cluster images cluster-load ## Lose everything on the real cluster and restore it; a support bundle

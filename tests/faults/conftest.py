@@ -10,7 +10,17 @@ import pytest_asyncio
 from tests.support.control_plane import ControlPlane, control_plane
 from tests.support.status_watch import status_laws_are_kept, status_watches  # noqa: F401  after every test
 
-from .arena import Arena, Outcome, arena
+from .arena import WHOLE, Arena, Outcome, arena
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "whole: too long for the share that `make test` has; in `make faults`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [] if WHOLE else [item for item in items if item.get_closest_marker("whole")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session")

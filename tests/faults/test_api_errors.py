@@ -23,6 +23,7 @@ SHARE, NOISE_S, NORMAL_WITHIN_S = 0.3, 60.0 if WHOLE else 10.0, 90.0
 REQUESTS_PER_S = 60.0  # at most, in any 5 s; an undisturbed run has about 30
 
 
+@pytest.mark.whole
 async def test_a_conflict_for_every_apply(faults: Arena, expected: Outcome) -> None:
     rule = ConflictOnce()
     async with faults.scene(rule) as scene:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -14,24 +13,14 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.faults.arena import WHOLE
 from tests.integration.conftest import _install_crds
 from tests.support.control_plane import ControlPlane, control_plane
 
 from .audit import RULES, Audit
 from .group import SCALED, Group, Times, build_group, stop
 
-WHOLE = os.environ.get("FAIRLEAD_FAULTS") == "whole"
 Groups = Callable[..., Awaitable[list[Group]]]
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "whole: too long for the share that `make test` has; in `make faults`")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [] if WHOLE else [item for item in items if item.get_closest_marker("whole")]
-    items[:] = [item for item in items if item not in left_out]
-    config.hook.pytest_deselected(items=left_out)
 
 
 def repetitions(whole: int, share: int) -> int:
