@@ -47,10 +47,11 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Page:
-    """A chunk of a list and the resourceVersion that the whole list was made at."""
+    """A chunk of a list, the resourceVersion that the whole list was made at, and what to ask the next chunk with."""
 
     items: list[dict[str, Any]]
     version: str
+    token: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,20 +124,24 @@ class Client:
 
     async def pages(self, resource: Resource, namespace: str | None = None, selector: str = "") -> AsyncIterator[Page]:
         """Yield all objects of one moment, chunk by chunk; ExpiredError when that moment is gone meanwhile."""
-        query = {"limit": str(CHUNK)} | ({"labelSelector": selector} if selector else {})
-        path = resource_path(resource, namespace)
+        after = ""
         while True:
-            answer = await self._send(
-                _Request("GET", path, f"list {resource.plural}", self._timeouts.list_s, dict(query))
-            )
-            items = answer.get("items") or []
-            for item in items:
-                item["apiVersion"], item["kind"] = resource.api_version, resource.kind
-            yield Page(items, answer["metadata"]["resourceVersion"])
-            token = answer["metadata"].get("continue")
-            if not token:
+            page = await self.page(resource, namespace, selector, after)
+            yield page
+            after = page.token
+            if not after:
                 return
-            query["continue"] = token
+
+    async def page(self, resource: Resource, namespace: str | None, selector: str = "", after: str = "") -> Page:
+        """Return the first chunk of a list, or the one that follows a page's token."""
+        query = {"limit": str(CHUNK)} | ({"labelSelector": selector} if selector else {})
+        query |= {"continue": after} if after else {}
+        path = resource_path(resource, namespace)
+        answer = await self._send(_Request("GET", path, f"list {resource.plural}", self._timeouts.list_s, query))
+        items = answer.get("items") or []
+        for item in items:
+            item["apiVersion"], item["kind"] = resource.api_version, resource.kind
+        return Page(items, answer["metadata"]["resourceVersion"], answer["metadata"].get("continue") or "")
 
     async def served(self, api_version: str) -> frozenset[str]:
         """Return the plurals that the API server serves in a group version; none when it has no such group."""

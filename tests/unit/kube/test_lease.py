@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
+import random
 from typing import Any
 
 import pytest
@@ -49,6 +50,23 @@ class LeaseApi:
         self.lease = copy.deepcopy(body)
         self.lease["metadata"]["resourceVersion"] = str(self.version)
         return self.lease
+
+
+class FailingApi(LeaseApi):
+    """Fails a share of all requests, drawn anew for each."""
+
+    def __init__(self, share: float, seed: int) -> None:
+        super().__init__()
+        self.share, self.chance, self.asked = share, random.Random(seed), 0
+
+    def _check(self) -> None:
+        self.asked += 1
+        if self.chance.random() < self.share:
+            raise UnreachableError("failed")
+
+
+class HourIsOverError(Exception):
+    """Ends an endless loop."""
 
 
 def build(api: LeaseApi, clock: FakeClock, identity: str) -> Lease:
@@ -183,6 +201,29 @@ async def test_hold_ends_in_time_while_a_renewal_hangs() -> None:
     api.find = hang  # type: ignore[assignment]
     with pytest.raises(LeadershipLostError):
         await asyncio.wait_for(lease.hold(), 5)
+
+
+async def test_hold_lasts_while_a_third_of_all_requests_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour of fake time; with a try every 2 s alone it was lost within minutes."""
+    real_sleep = asyncio.sleep
+    for seed in range(3):
+        api, clock, chance = FailingApi(0.3, seed), FakeClock(), random.Random(seed)
+        settings = LeaseSettings("ns", "fairlead", "one", duration_s=15, renew_s=10, retry_s=2)
+        lease = Lease(api, settings, clock.now, monotonic=clock.monotonic, rand=chance.random)  # type: ignore[arg-type]
+        while not await attempt(lease):
+            pass
+
+        async def skip(delay_s: float, clock: FakeClock = clock) -> None:
+            clock.advance(delay_s)
+            await real_sleep(0)
+            if clock.elapsed_s > 3600:
+                raise HourIsOverError
+
+        monkeypatch.setattr(asyncio, "sleep", skip)
+        with pytest.raises(HourIsOverError):
+            await lease.hold()
+        monkeypatch.undo()
+        assert api.asked < 3600 / 2 * 6, "tried again sooner, and not in a hot loop"
 
 
 async def test_a_standby_looks_again_at_the_moment_the_lease_runs_out() -> None:

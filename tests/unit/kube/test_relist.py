@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
+import pytest
 from aiohttp import web
 from tests.support.clock import FakeClock
 from tests.support.eventually import eventually
@@ -72,6 +74,45 @@ async def test_a_list_whose_position_expires_starts_over() -> None:
         api.put(TOY, "a")
         await Relist(client, store).relist(TOY)
         assert store.get(TOY, "ns", "a") is not None
+        await client.close()
+
+
+async def test_a_long_list_goes_on_where_a_page_failed() -> None:
+    """40 pages, a third of all requests failing: a list that began anew each time would never end."""
+    chance = random.Random(7)
+
+    def serve(request: web.Request) -> web.Response:
+        number = int(request.query.get("continue") or 0)
+        if number and chance.random() < 1 / 3:
+            return chance.choice((status(429, "TooManyRequests", "wait"), status(500, "X", "down")))
+        metadata = {"resourceVersion": "9"} | ({"continue": str(number + 1)} if number < 39 else {})
+        item = {"metadata": {"name": f"a-{number}", "namespace": "ns", "uid": f"u{number}", "resourceVersion": "1"}}
+        return web.json_response({"metadata": metadata, "items": [item]})
+
+    async with fake_api(RESOURCES) as api:
+        api.interfere = serve
+        client, store = Client(api.connection()), Store()
+        await Relist(client, store, settings=RelistSettings(page_retry_s=0.001)).relist(TOY)
+        assert {f"a-{number}" for number in range(40)} == {obj["metadata"]["name"] for obj in store.list(TOY)}
+        asked = api.queries(TOY, watch=False)
+        assert len([query for query in asked if "continue" not in query]) == 1
+        assert len(asked) > 50
+        await client.close()
+
+
+async def test_a_page_that_never_comes_is_an_error_in_the_end() -> None:
+    def serve(request: web.Request) -> web.Response:
+        if "continue" in request.query:
+            return status(503, "X", "down")
+        return web.json_response({"metadata": {"resourceVersion": "9", "continue": "x"}, "items": []})
+
+    async with fake_api(RESOURCES) as api:
+        api.interfere = serve
+        client = Client(api.connection())
+        relist = Relist(client, Store(), settings=RelistSettings(page_retry_s=0.001))
+        with pytest.raises(ServerError):
+            await relist.relist(TOY)
+        assert len(api.queries(TOY, watch=False)) == 1 + 8
         await client.close()
 
 
