@@ -7,7 +7,6 @@ With `gather.py` and `backup.py` the only one of the plugin that does IO, to the
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -30,13 +29,11 @@ from .backup import Restoring, collect
 from .bundle import pack
 from .gather import Scope
 from .gather import gather as gather_bundle
-from .states import Standing, state_of
 from .subjects import Subject
 from .tree import render_tree
 from .why import render_why
 
-OK, STALLED, TIMED_OUT = 0, 1, 3
-POLL_S = 1.0
+OK, UNDECIDED = 0, 1
 
 
 def _print(text: str) -> None:
@@ -119,27 +116,6 @@ async def override(session: Session, name: str, version: str, reason: str) -> in
     return await session.send(build_override(service, refused, await session.sign(), reason))
 
 
-async def wait(session: Session, subject: Subject, timeout_s: float) -> int:
-    """Wait until an object exists and is Ready (0) or Stalled (1), or time is up (3); say each new reason."""
-    deadline, said = time.monotonic() + timeout_s, ""
-    title = f"{subject.resource.kind} {subject.name}"
-    while True:
-        obj = await session.client.find(subject.resource, session.namespace, subject.name)
-        state = state_of({**obj, "kind": subject.resource.kind}) if obj else None
-        words = (
-            f"{title}: {state.standing}, {state.reason}. {state.message}" if state else f"{title} does not exist yet"
-        )
-        if words != said:
-            session.say(words)
-            said = words
-        if state and state.standing is not Standing.WORKING:
-            return OK if state.standing is Standing.READY else STALLED
-        if time.monotonic() + POLL_S > deadline:
-            session.say(f"{title} did not get there in {timeout_s:g} s")
-            return TIMED_OUT
-        await asyncio.sleep(POLL_S)
-
-
 async def gather(session: Session, given: argparse.Namespace) -> int:
     """Write a support bundle; say where it is and what it lacks."""
     began = time.monotonic()
@@ -173,7 +149,7 @@ async def restore(session: Session, given: argparse.Namespace) -> int:
     text = sys.stdin.read() if given.file == "-" else _read(Path(given.file))
     restoring = Restoring(session.client, saved_form.read(text), session.say)
     await restoring.run()
-    return STALLED if restoring.undecided else OK
+    return UNDECIDED if restoring.undecided else OK
 
 
 def _read(path: Path) -> str:

@@ -1,6 +1,7 @@
 """`kubectl fairlead`: reads the words, runs one verb, turns errors into one sentence.
 
-Exit codes: 0 done (wait: Ready), 1 Stalled (wait), 2 wrong words, refused or unreachable, 3 time is up (wait).
+Exit codes: 0 done (wait: Ready); of wait 1 refused, 2 inconclusive, 3 time is up; 4 wrong words, forbidden or no
+cluster, so that a pipeline never takes a typing error for a verdict.
 The entry point `kubectl-fairlead` on PATH is what makes it a plugin of kubectl.
 """
 
@@ -10,7 +11,8 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from pathlib import Path
+from typing import NoReturn, TypeAlias
 
 from fairlead.contract.base import duration_s
 from fairlead.contract.printable import in_lines
@@ -22,8 +24,9 @@ from .asks import CannotAskError, Decision
 from .commands import Session
 from .saved import SavedError
 from .subjects import Subject, SubjectError, read_subject
+from .waiting import Wish, wait
 
-FAILED = 2
+FAILED = 4
 Verb = Callable[[Session, argparse.Namespace], Awaitable[int]]
 
 
@@ -53,19 +56,11 @@ def _subject(given: argparse.Namespace) -> Subject | None:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="kubectl fairlead", description="What Fairlead does, why, and what a person decides."
-    )
+    parser = _Parser(prog="kubectl fairlead", description="What Fairlead does, why, and what a person decides.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _add(verbs, "tree", "the namespace's objects and how they hand over", lambda s, _: commands.show_tree(s))
     _add_subject(verbs, "why", "why an object is as it is", lambda s, g: commands.show_why(s, g.subject))
-    waiting = _add_subject(
-        verbs,
-        "wait",
-        "until Ready (exit 0) or Stalled (1); 3: time is up",
-        lambda s, g: commands.wait(s, g.subject, g.timeout),
-    )
-    waiting.add_argument("--timeout", type=_duration, default="10m", metavar="DURATION", help="default 10m")
+    _add_waiting(verbs)
     decisions: tuple[tuple[str, Decision], ...] = (("approve", "Approved"), ("reject", "Rejected"))
     for verb, decision in decisions:
         deciding = _add_named(verbs, verb, "MODELVERSION", f"{verb} a version, as yourself", _deciding(decision))
@@ -88,6 +83,21 @@ def _build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_waiting(verbs: _Verbs) -> None:
+    """Add the verb that pipelines wait with."""
+    waiting = _add_subject(
+        verbs, "wait", "until it is decided: exit 0 passed, 1 refused, 2 inconclusive, 3 time is up", _waiting
+    )
+    waiting.add_argument("--timeout", type=_duration, default="10m", metavar="DURATION", help="default 10m")
+    waiting.add_argument("--version", default="", metavar="MODELVERSION", help="of a service: what becomes of it")
+    waiting.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit report: gates, rollout")
+    waiting.add_argument("--summary", type=Path, metavar="FILE", help="append Markdown, as to $GITHUB_STEP_SUMMARY")
+
+
+def _waiting(session: Session, given: argparse.Namespace) -> Awaitable[int]:
+    return wait(session, Wish(given.subject, given.timeout, given.version, given.junit, given.summary))
+
+
 def _add_keeping(verbs: _Verbs) -> None:
     """Add the verbs for those who keep an installation."""
     saving = _add(verbs, "backup", "all objects with what was decided, as a file", commands.backup)
@@ -101,6 +111,15 @@ def _add_keeping(verbs: _Verbs) -> None:
     gathering.add_argument("-o", "--output", metavar="FILE", help="default: fairlead-<time>.tar.gz")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Ends with our own code where words are wrong: 2 is a verdict."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and how the verb is used."""
+        self.print_usage(sys.stderr)
+        self.exit(FAILED, f"{self.prog}: {message}\n")
+
+
 def _deciding(decision: Decision) -> Verb:
     return lambda session, given: commands.decide(session, given.name, decision, given.reason)
 
@@ -112,7 +131,7 @@ def _duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-_Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+_Verbs: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def _add(verbs: _Verbs, verb: str, text: str, run: Verb) -> argparse.ArgumentParser:

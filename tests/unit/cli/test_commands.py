@@ -9,13 +9,13 @@ import pytest
 
 from fairlead.api import names
 from fairlead.cli import commands
-from fairlead.cli.commands import OK, STALLED, TIMED_OUT, Session
+from fairlead.cli.commands import OK, Session
 from fairlead.cli.main import FAILED, main
 from fairlead.cli.subjects import Subject, SubjectError, read_subject
 from fairlead.kube.client import Client
 from fairlead.kube.errors import NotFoundError
 
-from .objects import Obj, digest, ready, service, version, world
+from .objects import Obj, digest, service, version, world
 
 
 class Api:
@@ -75,33 +75,6 @@ async def test_why_prints_the_page() -> None:
     assert said[0].startswith("InferenceService fraud: Stalled, RolledBack")
 
 
-async def _waited(monkeypatch: pytest.MonkeyPatch, *states: Obj | None) -> tuple[int, list[str]]:
-    monkeypatch.setattr(commands, "POLL_S", 0.0)
-    here, said = session(Api(states=states))
-    return await commands.wait(here, Subject(names.INFERENCE_SERVICE, "fraud"), 0.05), said
-
-
-async def test_wait_ends_with_0_when_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    working = service(conditions=ready("Preparing", "Pods start.", "False", Reconciling="True"))
-    code, said = await _waited(monkeypatch, None, working, working, service(conditions=ready("Serving", "It serves.")))
-    assert code == OK
-    assert said == [
-        "InferenceService fraud does not exist yet",
-        "InferenceService fraud: Working, Preparing. Pods start.",
-        "InferenceService fraud: Ready, Serving. It serves.",
-    ]
-
-
-async def test_wait_ends_with_1_when_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (await _waited(monkeypatch, service()))[0] == STALLED
-
-
-async def test_wait_ends_with_3_when_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, said = await _waited(monkeypatch, None)
-    assert code == TIMED_OUT
-    assert said[-1] == "InferenceService fraud did not get there in 0.05 s"
-
-
 @pytest.mark.parametrize(
     "words", [["infsvc/fraud"], ["InferenceService", "fraud"], ["inferenceservices.fairlead.dev/fraud"]]
 )
@@ -115,8 +88,15 @@ def test_other_words_are_told_what_to_write(words: list[str]) -> None:
         read_subject(words)
 
 
-def test_errors_are_one_sentence_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_sentence_and_exit_code_4(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["why", "pod/fraud"]) == FAILED
     assert capsys.readouterr().err.startswith("kubectl fairlead why: pod is no kind of Fairlead")
     assert main(["tree", "--kubeconfig", "/nowhere/config"]) == FAILED
     assert "check KUBECONFIG" in capsys.readouterr().err
+
+
+def test_wrong_words_are_no_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["wait", "infsvc/fraud", "--timeout", "soon"])
+    assert ended.value.code == FAILED
+    assert "argument --timeout" in capsys.readouterr().err
