@@ -1,13 +1,16 @@
 """Says what the newest window of a DriftMonitor found, one condition an aspect, each with its evidence.
 
 DataDrift, PredictionDrift, LabelDrift, ConceptDrift, PerformanceDrop: True only with evidence, Unknown where
-there were too few rows or labels. Must never decide what follows. Called by `plan/driftmonitor.py`.
+there were too few rows or labels. WindowCut: there only while a window cannot hold all its requests.
+Must never decide what follows. Called by `plan/driftmonitor.py`.
 """
 
 from __future__ import annotations
 
 from fairlead.api.conditions import Condition, Truth
 from fairlead.api.driftmonitor import DriftMonitorSpec, WindowResult
+from fairlead.api.inferenceservice import InferenceService
+from fairlead.contract.base import duration_s
 from fairlead.contract.drift import FeatureDrift, PerformanceResult, PredictionDriftResult
 
 DATA_DRIFT = "DataDrift"
@@ -15,6 +18,7 @@ PREDICTION_DRIFT = "PredictionDrift"
 LABEL_DRIFT = "LabelDrift"
 CONCEPT_DRIFT = "ConceptDrift"
 PERFORMANCE_DROP = "PerformanceDrop"
+WINDOW_CUT = "WindowCut"
 
 FOUND = "Found"
 NOT_FOUND = "NotFound"
@@ -22,6 +26,7 @@ TOO_FEW_ROWS = "TooFewRows"
 NO_LABELS = "NoLabels"
 NOT_CHECKED = "NotChecked"
 NO_WINDOW = "NoWindowYet"
+RETENTION_SHORTER = "RetentionShorterThanWindow"
 
 
 def findings(spec: DriftMonitorSpec, window: WindowResult | None) -> tuple[Condition, ...]:
@@ -36,6 +41,19 @@ def findings(spec: DriftMonitorSpec, window: WindowResult | None) -> tuple[Condi
         _concept(window),
         _performance(spec, window.performance),
     )
+
+
+def window_cut(spec: DriftMonitorSpec, service: InferenceService | None) -> tuple[Condition, ...]:
+    """Say that captured requests are removed before the window is over; nothing when they are kept long enough."""
+    retention = service.spec.capture.retention if service else spec.window
+    if service is None or duration_s(retention) >= duration_s(spec.window):
+        return ()
+    message = (
+        f"spec.window is {spec.window}, but InferenceService {service.name} keeps captured requests for {retention}:"
+        f" older ones are missing from each window. Raise its spec.capture.retention to {spec.window} or shorten"
+        " spec.window."
+    )
+    return (Condition(WINDOW_CUT, "True", RETENTION_SHORTER, message),)
 
 
 def _found(type_: str, found: bool, message: str) -> Condition:

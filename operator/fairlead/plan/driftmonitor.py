@@ -35,7 +35,7 @@ from fairlead.contract.base import duration_s
 from fairlead.contract.jobs import CleanupInput, MonitorInput, MonitorSummary
 
 from .children import CLEANUP_SCHEDULE, Image, JobOrder, artifact_ref, build_cron_job, owner_of
-from .driftfindings import findings
+from .driftfindings import findings, window_cut
 from .jobs import Failed, Running, Succeeded, observe_job
 from .pending_pods import Problem
 from .retraining import Retraining, plan_retraining
@@ -78,7 +78,8 @@ def plan_driftmonitor(snapshot: DriftMonitorSnapshot, now: datetime) -> Plan:
     if waiting is None:
         retraining = plan_retraining(monitor, status, snapshot.runs, snapshot.dataset_revision, now)
     state = waiting or _state(snapshot, retraining.status, now)
-    conditions = [*state, *findings(monitor.spec, retraining.status.last_window)]
+    cut = window_cut(monitor.spec, snapshot.service)
+    conditions = [*state, *findings(monitor.spec, retraining.status.last_window), *cut]
     return Plan(
         actions=(*_cron_jobs(snapshot, waiting), *retraining.actions),
         status=new_status(replace(monitor, status=retraining.status), conditions, now),
@@ -133,6 +134,8 @@ def _state(snapshot: DriftMonitorSnapshot, status: DriftMonitorStatus, now: date
         return ready(SCHEDULED, f"The first window is checked at {snapshot.monitor.spec.schedule} (UTC).{blocked}")
     window = status.last_window
     found = f"{window.rows} requests from {window.start} to {window.end}"
+    if window_cut(snapshot.monitor.spec, snapshot.service):
+        found += " (older ones than the service keeps are missing, see WindowCut)"
     if not window.enough_rows:
         found += f", fewer than the {snapshot.monitor.spec.min_rows} that a verdict needs"
     return ready(MONITORING, f"The newest window has {found}.{blocked}")
