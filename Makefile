@@ -107,9 +107,16 @@ demo: venv cluster images cluster-load ## The whole story on a real cluster
 sbom: venv images ## A bill of materials (CycloneDX) of each image into artifacts/sbom
 	$(BIN)/python -m hack.sbom
 
+.PHONY: bench-peers
+bench-peers: venv ## MLServer and the KServe SDK, each pinned in an environment of its own
+	for peer in mlserver kserve; do \
+	  test -x $(FAIRLEAD_CACHE)/bench/$$peer/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(FAIRLEAD_CACHE)/bench/$$peer; \
+	  $(BIN)/uv pip install --quiet --python $(FAIRLEAD_CACHE)/bench/$$peer/bin/python --require-hashes -r requirements/bench-$$peer.txt; \
+	done
+
 .PHONY: bench-serve
-bench-serve: venv ## Our server against a plain FastAPI + joblib on the same cores
-	$(BIN)/python -m tests.perf.bench_serve --rounds 5 --at-least 10
+bench-serve: bench-peers ## Our server beside MLServer and the KServe SDK: rates, tails, memory, start, capture; 10 min, alone
+	$(BIN)/python -m tests.perf.bench_serve $(BENCH)
 
 .PHONY: bench-rest
 bench-rest: venv ## Writes and memory of the operator in 5 min at rest; after `make demo`

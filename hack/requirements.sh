@@ -9,3 +9,9 @@ for extra in operator server jobs dev; do
     --exclude-newer "$cooldown" --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet \
     --unsafe-package fairlead --constraint requirements/constraints.txt -o "requirements/$extra.txt"
 done
+# What the server is measured against (`make bench-peers`), each by itself: they do not agree on FastAPI and pandas.
+for peer in mlserver kserve; do
+  uv pip compile "requirements/bench-$peer.in" --universal --python-version 3.11 --generate-hashes \
+    --exclude-newer "$cooldown" --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet \
+    -o "requirements/bench-$peer.txt"
+done

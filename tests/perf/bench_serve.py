@@ -1,310 +1,339 @@
-"""Requests a second of our server beside a plain FastAPI + joblib: `python -m tests.perf.bench_serve --help`.
+"""Our server beside MLServer, the KServe SDK and a plain FastAPI: `python -m tests.perf.bench_serve --help`.
 
-One row of 30 features (scikit-learn's breast cancer data, logistic regression), 16 kept-alive connections on
-127.0.0.1, every server a process on the same CPU, the client on the other one, rounds interleaved, answers compared
-before the clock starts. The client is `wrk` where it is installed, else the one below. A server that answers a
-constant is measured in the same rounds: how far it is above the others says how far the client is from its limit.
-Prints medians, spread and ratios as a Markdown table, and beside the rate on the clock the requests per second of the
-server's own CPU time, which other work on the machine does not change much (`nice -n -15` helps the clock there).
+Same models (scikit-learn's breast cancer data, 30 features), same request (the Open Inference Protocol), same client,
+every server a process of one worker on one CPU and the client on the other; rounds interleaved; answers compared before
+the clock starts. A server that answers a constant is measured in the same rounds: how far it is above the others says
+how far the client is from its limit. Prints medians and spreads as Markdown. Beside the rate on the clock stand the
+requests per second of the server's own CPU time, which other work on the machine does not change much.
+`--only grid` measures each peer's variants; docs/serving-peers.md has the result, and BEST in `servers` is its best.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import os
-import re
-import shutil
+import contextlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import joblib
 import numpy as np
-from skl2onnx import convert_sklearn
-from skl2onnx.common.data_types import FloatTensorType
-from sklearn.compose import ColumnTransformer
-from sklearn.datasets import load_breast_cancer
-from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
-from tests.support.served import Served, free_port, store_artifact
+from tests.perf.serving import clients
+from tests.perf.serving.process_tree import cpu_limit, cpu_s, memory_mb
+from tests.perf.serving.servers import (
+    BEST,
+    INFER,
+    KSERVE,
+    MLSERVER,
+    Ours,
+    Running,
+    Variant,
+    constant,
+    fairlead,
+    fastapi,
+    kserve,
+    mlserver,
+)
+from tests.perf.serving.trained import MODELS, Trained
 
-from fairlead.contract.data import ColumnType
-from fairlead.contract.jobs import Capture
-from fairlead.contract.training import Task
-from fairlead_runtime.signature import Input, Signature
-
-SERVER_CPU, CLIENT_CPU = 0, 1
-MODELS: dict[str, Callable[[], Any]] = {
-    "logistic": lambda: LogisticRegression(max_iter=5000),
-    "forest": lambda: RandomForestClassifier(100, random_state=0),
-    "boosting": lambda: GradientBoostingClassifier(random_state=0),
-}
-ECHO = """
-import asyncio, sys, uvloop
-ANSWER = b'HTTP/1.1 200 OK\\r\\ncontent-type: application/json\\r\\ncontent-length: 2\\r\\n\\r\\n{}'
-class Constant(asyncio.Protocol):
-    def connection_made(self, transport): self.write = transport.write
-    def data_received(self, data): self.write(ANSWER)
-async def main():
-    server = await asyncio.get_running_loop().create_server(Constant, "127.0.0.1", int(sys.argv[1]))
-    await server.serve_forever()
-uvloop.run(main())
-"""
+CONNECTIONS = 16
+BATCH_ROWS = 1_000
+FRAUD_RATE = 23  # requests a second: two million a day
+FRAUD_MILLICORES = 500
+RATE_BARS = {"logistic": 15.0, "forest": 80.0, "boosting": 20.0}
+PEERS = ("MLServer", "KServe SDK")
 
 
-class Trained:
-    """A fitted model in both forms, and rows to ask about."""
+@dataclass
+class Measured:
+    """The rounds of one server."""
 
-    def __init__(self, kind: str) -> None:
-        data = load_breast_cancer(as_frame=True)
-        self.columns = [str(name) for name in data.data.columns]
-        self.rows = data.data.to_dict("records")
-        self.plain = make_pipeline(StandardScaler(), MODELS[kind]()).fit(data.data.to_numpy(), data.target)
-        scale, model = self.plain.steps[0][1], self.plain.steps[1][1]
-        # The same fitted steps behind named columns: the form that training stores.
-        columns = ColumnTransformer([("numeric", scale, self.columns)]).fit(data.data)
-        self._named = Pipeline([("columns", columns), ("model", model)])
+    name: str
+    rates: list[float] = field(default_factory=list)
+    cpu_rates: list[float] = field(default_factory=list)
 
-    def onnx(self) -> bytes:
-        """Return the ONNX form with one input per column."""
-        types = [(name, FloatTensorType([None, 1])) for name in self.columns]
-        options = {id(self._named): {"zipmap": False}}
-        return bytes(convert_sklearn(self._named, initial_types=types, options=options).SerializeToString())
-
-    def signature(self) -> Signature:
-        """Return what training would write."""
-        inputs = [Input(name=n, type=ColumnType.FLOAT, datatype="FP32", nullable=False) for n in self.columns]
-        return Signature(
-            task=Task.CLASSIFICATION,
-            inputs=inputs,
-            classes=["0", "1"],
-            class_type=ColumnType.INTEGER,
-            probability_output="probabilities",
-        )
+    def add(self, running: Running, rate: Callable[[], float]) -> None:
+        """Record one round: units a second by the clock and by the server's CPU."""
+        before, began = cpu_s(running.pid), time.perf_counter()
+        found = rate()
+        used = max(0.01, cpu_s(running.pid) - before)
+        self.rates.append(found)
+        self.cpu_rates.append(found * (time.perf_counter() - began) / used)
 
 
-class Peer:
-    """One server under test: how it is asked, and what it answered."""
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
 
-    def __init__(self, name: str, port: int, pid: int, body: Callable[[dict[str, float]], Any]) -> None:
-        self.name = name
-        self.port = port
-        self.pid = pid
-        self.body = body
-        self.rates: list[float] = []
-        self.cpu_rates: list[float] = []
+    rounds: int
+    seconds: int
+    models: Sequence[str]
+    folder: Path
 
-    def cpu_s(self) -> float:
-        """Return the seconds of CPU that the server's process has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def ask(self, row: dict[str, float]) -> Any:
-        """Return the JSON answer to one row."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/predict",
-            json.dumps(self.body(row)).encode(),
-            {"content-type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.loads(answer.read())
+    def place(self) -> Path:
+        """Return a new folder."""
+        return Path(tempfile.mkdtemp(dir=self.folder)) / "server"
 
 
-def start_fastapi(folder: Path, trained: Trained, port: int) -> subprocess.Popen[bytes]:
-    """Start the peer: uvicorn with one worker, no access log."""
-    joblib.dump(trained.plain, folder / "model.joblib")
-    environ = {**os.environ, "MODEL": str(folder / "model.joblib"), "COLUMNS": json.dumps(trained.columns)}
-    environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = ["-m", "uvicorn", "--app-dir", str(Path(__file__).parent), "--port", str(port), "fastapi_joblib:app"]
-    return _start([*command, "--no-access-log", "--log-level", "warning"], environ)
+def spread(values: Sequence[float], form: str) -> str:
+    """Return the median with the lowest and the highest."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
-def _start(arguments: list[str], environ: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-    command = ["taskset", "-c", str(SERVER_CPU), sys.executable, *arguments]
-    return subprocess.Popen(command, env=environ)
+def ratio(ours: Sequence[float], theirs: Sequence[Sequence[float]]) -> float:
+    """Return the median over the rounds of ours to the better peer of the same round."""
+    return statistics.median(own / max(other) for own, *other in zip(ours, *theirs, strict=True))
 
 
-def await_answer(peer: Peer, row: dict[str, float]) -> None:
-    """Wait until a peer answers; raise TimeoutError after 30 s."""
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
-        try:
-            peer.ask(row)
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise TimeoutError(f"{peer.name} did not answer on port {peer.port}")
+def verdict(what: str, bar: str, found: str, met: bool) -> None:
+    """Print one bar."""
+    print(f"\n**{what}**: bar {bar}; measured {found}: {'met' if met else 'NOT met'}", flush=True)
 
 
-def check_equal(ours: Peer, theirs: Peer, trained: Trained) -> float:
+@contextlib.contextmanager
+def peers(trained: Trained, plan: Plan) -> Iterator[list[Running]]:
+    """Run both peers, each at its best."""
+    with (
+        mlserver(trained, plan.place(), BEST["MLServer"]) as first,
+        kserve(trained, plan.place(), BEST["KServe SDK"]) as second,
+    ):
+        yield [first, second]
+
+
+def check_equal(servers: Sequence[Running], trained: Trained) -> float:
     """Return the largest difference of a probability over 50 rows; raise if a label differs or it exceeds 1e-5."""
     worst = 0.0
-    for row in trained.rows[:: len(trained.rows) // 50]:
-        mine, other = ours.ask(row), theirs.ask(row)
-        if mine["predictions"][0] != other["prediction"]:
-            raise ValueError(f"labels differ: {mine} {other}")
-        worst = max(worst, float(np.abs(np.subtract(mine["probabilities"][0], other["probabilities"])).max()))
+    for start in range(0, len(trained.table), len(trained.table) // 50):
+        rows = trained.rows(1, start)
+        answers = [server.probabilities(rows) for server in servers]
+        for server, answer in zip(servers[1:], answers[1:], strict=True):
+            if answer.argmax() != answers[0].argmax():
+                raise ValueError(f"labels differ at row {start}: {server.name} {answer}, {answers[0]}")
+            worst = max(worst, float(np.abs(answer - answers[0]).max()))
     if worst > 1e-5:
         raise ValueError(f"probabilities differ by {worst}")
     return worst
 
 
-def measure(peer: Peer, body: bytes, connections: int, seconds: int, folder: Path) -> None:
-    """Record one round: requests a second by the clock and by the server's CPU."""
-    before = peer.cpu_s()
-    rate = ask(peer, body, connections, seconds, folder)
-    peer.rates.append(rate)
-    peer.cpu_rates.append(rate * seconds / max(0.01, peer.cpu_s() - before))
+def rounds(servers: Sequence[Running], plan: Plan, rows: np.ndarray, unit: int) -> list[Measured]:  # type: ignore[type-arg]
+    """Return the interleaved rounds of all servers; the order turns, so that none is always first."""
+    measured = [Measured(server.name) for server in servers]
+    pairs = list(zip(servers, measured, strict=True))
+    for number in range(plan.rounds):
+        for server, found in pairs[number % len(pairs) :] + pairs[: number % len(pairs)]:
+            target = server.rest(rows)
+            found.add(server, lambda t=target: unit * clients.http_rate(t, CONNECTIONS, plan.seconds, plan.folder))
+    return measured
 
 
-def ask(peer: Peer, body: bytes, connections: int, seconds: int, folder: Path) -> float:
-    """Return requests a second of one round; raise if any answer was not 2xx."""
-    if not shutil.which("wrk"):
-        return asyncio.run(_ask_all(peer.port, body, connections, seconds))
-    (folder / "body").write_bytes(body)
-    script = folder / "post.lua"
-    script.write_text(
-        'wrk.method="POST" wrk.headers["content-type"]="application/json" '
-        f'local f=io.open("{folder / "body"}","rb") wrk.body=f:read("*a") f:close()'
+def table(title: str, unit: str, measured: Sequence[Measured], better: Sequence[Measured]) -> None:
+    """Print medians, spreads and ratios to the better peer of each round."""
+    print(f"\n### {title}\n")
+    print(f"| server | {unit}, median (lowest to highest) | times the better peer | per CPU second | times |")
+    print("|---|---|---|---|---|")
+    for one in measured:
+        clock = ratio(one.rates, [peer.rates for peer in better])
+        cpu = ratio(one.cpu_rates, [peer.cpu_rates for peer in better])
+        print(
+            f"| {one.name} | {spread(one.rates, ',.0f')} | {clock:.1f} | {spread(one.cpu_rates, ',.0f')} | {cpu:.1f} |"
+        )
+    sys.stdout.flush()
+
+
+def both(measured: Measured, better: Sequence[Measured]) -> tuple[float, str]:
+    """Return the ratio by the clock, and both ratios in words."""
+    clock = ratio(measured.rates, [peer.rates for peer in better])
+    cpu = ratio(measured.cpu_rates, [peer.cpu_rates for peer in better])
+    return clock, f"{clock:.1f} times by the clock, {cpu:.1f} per CPU second"
+
+
+def bench_rates(plan: Plan) -> None:
+    """One row at a time, as fast as 16 connections ask; and the memory of each server after that."""
+    for kind in plan.models:
+        trained = Trained(kind)
+        with (
+            peers(trained, plan) as theirs,
+            fairlead(trained, plan.place(), Ours()) as ours,
+            fairlead(trained, plan.place(), Ours("/predict", name="Fairlead, POST /predict")) as plain,
+            fastapi(trained, plan.place()) as usual,
+            constant(plan.place()) as limit,
+        ):
+            compared = [*theirs, ours, plain]
+            worst = check_equal([*compared], trained)
+            measured = rounds([*compared, usual, limit], plan, trained.rows(1), 1)
+            memory = {server.name: memory_mb(server.pid) for server in compared}
+        table(f"{kind}, one row, {CONNECTIONS} connections", "requests/s", measured, measured[:2])
+        print(f"\nlargest difference of a probability over 50 rows: {worst:.1e}")
+        print(f"memory (PSS) after the load: {', '.join(f'{name} {mb:.0f} MB' for name, mb in memory.items())}")
+        clock, said = both(measured[2], measured[:2])
+        verdict(f"{kind}, requests/s", f"{RATE_BARS[kind]:g} times", said, clock >= RATE_BARS[kind])
+        if kind == "logistic":
+            least = min(memory[server.name] for server in theirs)
+            share = memory[ours.name] / least
+            verdict("memory of one worker", "half of the leaner peer", f"{share:.2f} of {least:.0f} MB", share <= 0.5)
+
+
+def bench_batch(plan: Plan) -> None:
+    """A thousand rows in a request."""
+    for kind in plan.models:
+        trained = Trained(kind)
+        with peers(trained, plan) as theirs, fairlead(trained, plan.place(), Ours()) as ours:
+            measured = rounds([*theirs, ours], plan, trained.rows(BATCH_ROWS), BATCH_ROWS)
+        table(f"{kind}, batches of {BATCH_ROWS:,} rows", "rows/s", measured, measured[:2])
+        clock, said = both(measured[2], measured[:2])
+        verdict(f"{kind}, batch rows/s", "5 times", said, clock >= 5)
+
+
+def bench_grpc(plan: Plan) -> None:
+    """One row at a time by gRPC, where ours serves it."""
+    trained = Trained("logistic")
+    with peers(trained, plan) as theirs, fairlead(trained, plan.place(), Ours()) as ours:
+        servers = [server for server in [*theirs, ours] if server.grpc]
+        measured = [Measured(server.name) for server in servers]
+        for _ in range(plan.rounds):
+            for server, found in zip(servers, measured, strict=True):
+                target = server.grpc(trained.rows(1))  # type: ignore[misc]
+                found.add(server, lambda t=target: clients.grpc_rate(t, CONNECTIONS, plan.seconds, plan.folder))
+    table(f"logistic by gRPC, one row, {CONNECTIONS} connections", "calls/s", measured, measured[:2])
+    if len(measured) > 2:
+        clock, said = both(measured[2], measured[:2])
+        verdict("logistic, gRPC calls/s", "3 times", said, clock >= 3)
+
+
+def bench_tail(plan: Plan) -> None:
+    """The 99th percentile of each at the same rate: half of what the better peer can do at most."""
+    trained = Trained("logistic")
+    with peers(trained, plan) as theirs, fairlead(trained, plan.place(), Ours()) as ours:
+        row = trained.rows(1)
+        peaks = [clients.http_rate(peer.rest(row), CONNECTIONS, plan.seconds, plan.folder) for peer in theirs]
+        rate = max(peaks) / 2
+        found: dict[str, list[clients.Paced]] = {server.name: [] for server in [*theirs, ours]}
+        for _ in range(plan.rounds):
+            for server in [*theirs, ours]:
+                found[server.name].append(clients.paced(server.rest(row), rate, 2 * plan.seconds, CONNECTIONS))
+    print(f"\n### logistic, one row, {rate:.0f} requests/s: half of the better peer's peak\n")
+    print("| server | p50 ms, median (lowest to highest) | p99 ms | failed |\n|---|---|---|---|")
+    tails = {}
+    for name, runs in found.items():
+        tails[name] = [run.percentile_ms(0.99) for run in runs]
+        failed = sum(run.other + run.refused for run in runs)
+        middle = spread([run.percentile_ms(0.5) for run in runs], ".2f")
+        print(f"| {name} | {middle} | {spread(tails[name], '.2f')} | {failed} |")
+    better = theirs[peaks.index(max(peaks))].name
+    share = statistics.median(own / other for own, other in zip(tails[ours.name], tails[better], strict=True))
+    verdict("p99 at half of the better peer's peak", "1/5 of its p99", f"{share:.2f} of it", share <= 0.2)
+
+
+def bench_cold(plan: Plan) -> None:
+    """From the start of the process to its first answer."""
+    trained = Trained("logistic")
+    starts: dict[str, list[float]] = {}
+    for _ in range(plan.rounds):
+        for begin in (
+            lambda: mlserver(trained, plan.place(), BEST["MLServer"]),
+            lambda: kserve(trained, plan.place(), BEST["KServe SDK"]),
+            lambda: fairlead(trained, plan.place(), Ours()),
+        ):
+            with begin() as server:
+                starts.setdefault(server.name, []).append(server.first_answer_s)
+    print("\n### start of the process to its first answer\n\n| server | seconds |\n|---|---|")
+    for name, seconds in starts.items():
+        print(f"| {name} | {spread(seconds, '.2f')} |")
+    median = statistics.median(starts["Fairlead"])
+    verdict("cold start", "2 s", f"{median:.2f} s", median <= 2)
+
+
+def bench_capture(plan: Plan) -> None:
+    """What it costs to capture all requests, and what is lost at full speed and at half of it."""
+    trained = Trained("logistic")
+    how = [Ours(INFER, percent, f"Fairlead, capture {percent} %") for percent in (0, 100)]
+    with fairlead(trained, plan.place(), how[0]) as without, fairlead(trained, plan.place(), how[1]) as captured:
+        measured = rounds([without, captured], plan, trained.rows(1), 1)
+        full = captured.served.arm()  # type: ignore[union-attr]
+        half = statistics.median(measured[1].rates) / 2
+        clients.paced(captured.rest(trained.rows(1)), min(half, 4_000), 2 * plan.seconds, CONNECTIONS)
+        later = captured.served.arm()  # type: ignore[union-attr]
+    table("logistic, one row, with and without capture", "requests/s", measured, measured[:1])
+    share = ratio(measured[1].rates, [measured[0].rates])
+    cpu = ratio(measured[1].cpu_rates, [measured[0].cpu_rates])
+    verdict("capture at 100 %", "0.90 of the rate without", f"{share:.2f} ({cpu:.2f} per CPU second)", share >= 0.9)
+    print(f"\nat full speed {full['captureLost']:,} of {full['requests']:,} rows lost")
+    lost, asked = (later[name] - full[name] for name in ("captureLost", "requests"))
+    verdict("capture losses at half of the peak", "0", f"{lost:,} of {asked:,} at {half:,.0f}/s", lost == 0)
+
+
+def bench_fraud(plan: Plan) -> None:
+    """23 requests a second on half a CPU, everything captured, from the first request on."""
+    trained = Trained("boosting")
+    seconds = 15 * plan.seconds
+    with cpu_limit(FRAUD_MILLICORES) as limit:
+        how = Ours("/predict", 100, "Fairlead on 500m", tuple(limit.prefix))
+        with fairlead(trained, plan.place(), how) as server:
+            began, used = limit.throttled(), cpu_s(server.pid)
+            run = clients.paced(server.rest(trained.rows(1)), FRAUD_RATE, seconds, CONNECTIONS)
+            ended, used = limit.throttled(), cpu_s(server.pid) - used
+            assert server.served is not None
+            arm = server.served.arm()
+    print(f"\n### {FRAUD_RATE} requests/s for {seconds} s, boosting, capture 100 %: {limit.how}\n")
+    print(
+        f"p50 {run.percentile_ms(0.5):.2f} ms, p99 {run.percentile_ms(0.99):.2f} ms, worst {run.percentile_ms(1):.1f}"
     )
-    url = f"http://127.0.0.1:{peer.port}/predict"
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
-    done = subprocess.run(["taskset", "-c", str(CLIENT_CPU), *command], capture_output=True, text=True, check=True)
-    if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
-        raise RuntimeError(f"{peer.name}: {done.stdout}")
-    found = re.search(r"Requests/sec:\s+([0-9.]+)", done.stdout)
-    if not found:
-        raise RuntimeError(f"wrk printed no rate: {done.stdout}")
-    return float(found[1])
+    print(
+        f"cold start {server.first_answer_s:.2f} s; {used / seconds:.3f} CPUs; periods {ended[0] - began[0]}, ", end=""
+    )
+    print(f"throttled {ended[1] - began[1]}; lost {arm['captureLost']}; not answered {run.other + run.refused}")
+    good = run.percentile_ms(0.99) < 50 and not run.other and not run.refused
+    verdict("the fraud case", "p99 under 50 ms", f"{run.percentile_ms(0.99):.2f} ms", good)
 
 
-class _Client(asyncio.Protocol):
-    """A connection that asks again as soon as it is answered."""
-
-    def __init__(self, request: bytes) -> None:
-        self.request = request
-        self.answers = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: Any = transport
-        self.buffer = b""
-        self.transport.write(self.request)
-
-    def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        head = self.buffer.find(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", self.buffer, re.IGNORECASE)
-        if head < 0 or not length or len(self.buffer) < head + 4 + int(length[1]):
-            return
-        if not self.buffer.startswith(b"HTTP/1.1 2"):
-            raise RuntimeError(self.buffer.decode())
-        self.buffer = b""
-        self.answers += 1
-        self.transport.write(self.request)
+def bench_grid(plan: Plan) -> None:
+    """Each peer's variants, one after the other in each round."""
+    print("\n| peer | variant | " + " | ".join(f"{kind}, requests/s" for kind in plan.models) + " |")
+    print("|---|---|" + "---|" * len(plan.models))
+    for start, variants, peer in ((mlserver, MLSERVER, "MLServer"), (kserve, KSERVE, "KServe SDK")):
+        for variant in variants:
+            cells = [_variant(start, variant, Trained(kind), plan) for kind in plan.models]
+            print(f"| {peer} | {variant.name} | {' | '.join(cells)} |", flush=True)
 
 
-async def _ask_all(port: int, body: bytes, connections: int, seconds: int) -> float:
-    os.sched_setaffinity(0, {CLIENT_CPU})
-    head = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    loop = asyncio.get_running_loop()
-    request = head.encode() + body
-    opened = [await loop.create_connection(lambda: _Client(request), "127.0.0.1", port) for _ in range(connections)]
-    began = loop.time()
-    await asyncio.sleep(seconds)
-    rate = sum(client.answers for _, client in opened) / (loop.time() - began)
-    for transport, _ in opened:
-        transport.close()
-    return rate
+def _variant(start: Callable[..., contextlib.AbstractContextManager[Running]], variant: Variant, *more: object) -> str:
+    trained, plan = more
+    assert isinstance(trained, Trained)
+    assert isinstance(plan, Plan)
+    with start(trained, plan.place(), variant) as server:
+        found = rounds([server], plan, trained.rows(1), 1)[0]
+    return f"{spread(found.rates, ',.0f')}; {statistics.median(found.cpu_rates):,.0f} per CPU second"
 
 
-def report(peers: list[Peer], reference: Peer) -> str:
-    """Return the table: median, spread over the rounds, and the median of the rounds' own ratios."""
-    head = "| server | requests/s, median (lowest to highest) | times the reference | per CPU second | times |"
-    lines = [head, "|---|---|---|---|---|"]
-    for peer in peers:
-        cells = [
-            peer.name,
-            _spread(peer.rates, ",.0f"),
-            _spread(_ratios(peer.rates, reference.rates), ".1f"),
-            _spread(peer.cpu_rates, ",.0f"),
-            _spread(_ratios(peer.cpu_rates, reference.cpu_rates), ".1f"),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _ratios(own: list[float], other: list[float]) -> list[float]:
-    return [mine / theirs for mine, theirs in zip(own, other, strict=True)]
-
-
-def _spread(values: list[float], form: str) -> str:
-    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
-
-
-def run(arguments: argparse.Namespace, folder: Path) -> str:
-    """Start the servers, measure, stop them, and return the table."""
-    trained = Trained(arguments.model)
-    artifact = store_artifact(folder / "store", trained.onnx(), trained.signature())
-    servers = []
-    for name, percent in (("plain", 0), ("captured", 100)):
-        (folder / name).mkdir()
-        (folder / name / "store").symlink_to(folder / "store")
-        server = Served.of(folder / name, artifact, capture=Capture(percent=percent), latency_threshold_ms=50)
-        server.cpu = SERVER_CPU
-        servers.append(server.start())
-    echo_port, fastapi_port = free_port(), free_port()
-    processes = [_start(["-c", ECHO, str(echo_port)]), start_fastapi(folder, trained, fastapi_port)]
-    try:
-        peers = [
-            Peer("FastAPI + joblib", fastapi_port, processes[1].pid, lambda row: row),
-            Peer("Fairlead", servers[0].port, servers[0].pid, lambda row: {"rows": [row]}),
-            Peer("Fairlead, capture 100 %", servers[1].port, servers[1].pid, lambda row: {"rows": [row]}),
-            Peer("a constant (the client's limit)", echo_port, processes[0].pid, lambda row: {"rows": [row]}),
-        ]
-        for peer in peers:
-            await_answer(peer, trained.rows[0])
-        worst = check_equal(peers[1], peers[0], trained)
-        for _ in range(arguments.rounds):
-            for peer in peers:
-                body = json.dumps(peer.body(trained.rows[0])).encode()
-                measure(peer, body, arguments.connections, arguments.seconds, folder)
-        lost = servers[1].arm()
-        said = f"largest difference of a probability over 50 rows: {worst:.1e}"
-        captured = f"captured {lost['captured']:,}, lost {lost['captureLost']:,} of {lost['requests']:,}"
-        return f"{report(peers, peers[0])}\n\n{arguments.model}; {said}; {captured}"
-    finally:
-        for process in processes:
-            process.terminate()
-            process.wait(20)
-        for server in servers:
-            server.stop()
+BENCHES = {
+    "rates": bench_rates,
+    "batch": bench_batch,
+    "grpc": bench_grpc,
+    "tail": bench_tail,
+    "cold": bench_cold,
+    "capture": bench_capture,
+    "fraud": bench_fraud,
+    "grid": bench_grid,
+}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=sorted(MODELS), default="logistic")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", choices=list(BENCHES), default=[b for b in BENCHES if b != "grid"])
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4, help="of each server in each round")
-    parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--at-least", type=float, default=0.0, help="fail below this many times the reference")
     arguments = parser.parse_args()
+    missing = clients.needed()
+    if missing:
+        raise SystemExit(f"missing: {', '.join(missing)}")
     with tempfile.TemporaryDirectory() as folder:
-        table = run(arguments, Path(folder))
-    print(table)
-    ratio = float(re.findall(r"\| Fairlead \| [^|]*\| ([0-9.]+) \(", table)[0])
-    if ratio < arguments.at_least:
-        raise SystemExit(f"Fairlead is {ratio} times the reference, {arguments.at_least} was asked for")
+        for name in arguments.only:
+            BENCHES[name](Plan(arguments.rounds, arguments.seconds, arguments.models, Path(folder)))
 
 
 if __name__ == "__main__":

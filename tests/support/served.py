@@ -60,6 +60,7 @@ class Served:
     document: ServeInput
     environ: Mapping[str, str] = field(default_factory=dict)
     cpu: int | None = None
+    prefix: list[str] = field(default_factory=list)  # a command that runs the server, such as one that limits its CPU
     port: int = 0
     control: int = 0
     metrics: int = 0
@@ -96,6 +97,7 @@ class Served:
         command = [sys.executable, "-m", "fairlead_runtime.serve"]
         if self.cpu is not None:
             command = ["taskset", "-c", str(self.cpu), *command]
+        command = [*self.prefix, *command]
         with (self.folder / "server.log").open("wb") as output:
             self.process = subprocess.Popen(command, env=environ, stdout=output, stderr=output)
         self._await_ready()
