@@ -49,6 +49,10 @@ class ContainerTrainer(Model):
     args: Annotated[list[Annotated[str, Field(max_length=16384)]], Field(max_length=64)] | None = None
     env: Annotated[list[EnvVar], Field(max_length=64)] | None = Field(None, json_schema_extra=list_map("name"))
     hyperparameters: dict[str, Any] = Field(default_factory=dict, json_schema_extra=FREE_FORM)
+    # no default of its own: documents of runs that do not name it, and so their digests, stay as they were
+    trust_pickle: bool | None = Field(
+        None, description="Allow joblib: evaluation and serving load it, with the keys of the store."
+    )
 
 
 class Trainer(Model):

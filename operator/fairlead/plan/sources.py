@@ -1,6 +1,6 @@
 """Where a ModelVersion's bytes and its evaluation rows come from; what is found once stays.
 
-Must never trust a pickle but one that a run of this installation made, or that spec allows. Used by
+Must never trust a pickle but one that our own trainer made, or that a spec allows. Used by
 `plan/modelversion.py`.
 """
 
@@ -66,8 +66,15 @@ def _made_by(version: ModelVersion, run: TrainingRun) -> Found | Waiting:
     if made is None:
         message = f"TrainingRun {run.name} has not ended yet; the version is evaluated when it has."
         return Waiting(working(TRAINING_RUN_NOT_FINISHED, message))
-    # Its digest is known from our own run, so what loading it executes is what our trainer wrote.
-    artifact = VersionArtifact(digest=made.digest, format=made.format, size_bytes=made.size_bytes, trust_pickle=True)
+    # Its digest is known from our own run, so what loading it executes is what our trainer wrote, or whoever made the
+    # image of a container trainer: that one never had the store's keys, and its pickle would get them.
+    container = run.spec.trainer.container
+    artifact = VersionArtifact(
+        digest=made.digest,
+        format=made.format,
+        size_bytes=made.size_bytes,
+        trust_pickle=container is None or bool(container.trust_pickle),
+    )
     lineage = dict(sorted({**(status.lineage or {}), "trainingRun": run.name}.items())[:20])
     return Found(artifact, lineage)
 

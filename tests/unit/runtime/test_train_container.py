@@ -35,9 +35,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-def _job(world: World, task: str = "Classification", **roles: Any) -> TrainInput:
+def _job(world: World, task: str = "Classification", trust_pickle: bool | None = None, **roles: Any) -> TrainInput:
     revision = world.snapshot(mixed_csv(), **{**ROLES, **roles}).revision
-    container = {"image": "team/train:1", "hyperparameters": {"depth": 3, "name": "x", "deep": {"a": True}}}
+    given = {"depth": 3, "name": "x", "deep": {"a": True}}
+    container = {"image": "team/train:1", "hyperparameters": given, "trustPickle": trust_pickle}
     return TrainInput(
         namespace="team",
         name="run",
@@ -114,8 +115,8 @@ def test_publish_takes_an_onnx_model_and_reads_its_signature(world: World) -> No
     assert publish(job, world.store) == summary
 
 
-def test_publish_takes_a_pickle_unread(world: World) -> None:
-    job, ml = _fetched(world, task="Regression", target="stops")
+def test_publish_takes_a_trusted_pickle_unread(world: World) -> None:
+    job, ml = _fetched(world, task="Regression", target="stops", trust_pickle=True)
     frame = _train_rows(ml)
     joblib.dump(Ridge().fit(frame[["delay"]], frame["stops"]), ml / "model" / "model.joblib")
     summary = publish(job, world.store)
@@ -150,6 +151,7 @@ def test_publish_tells_the_containers_own_failure(world: World) -> None:
         ({}, "NoModel", "there is none"),
         ({"model/a.onnx": b"x", "model/b.joblib": b"x"}, "NoModel", "a.onnx, b.joblib"),
         ({"model/a.onnx": b"x"}, "ModelUnreadable", "ONNX"),
+        ({"model/a.joblib": b"x"}, "PickleNotTrusted", "spec.trainer.container.trustPickle: true"),
         ({"model/a.skops": b"x", "output/metrics.json": b"[1]"}, "InvalidMetrics", "numbers by name"),
     ],
 )

@@ -40,8 +40,8 @@ def fetch(store: Store, reference: ArtifactRef, into: Path) -> Fetched:
     if manifest.format == "joblib" and not reference.trust_pickle:
         raise BadInput(
             "PickleNotTrusted",
-            f"{reference.version} is a joblib file, and loading one runs the code in it; set spec.trustPickle: true on "
-            "the ModelVersion if you know who made it, or train it with a TrainingRun",
+            f"{reference.version} is a joblib file, and loading one runs the code in it; set trustPickle: true (in "
+            "spec.source.artifact of a ModelVersion, in spec.trainer.container of a TrainingRun) if you trust its maker",
         )
     try:
         signature = Signature.model_validate_json((into / keys.SIGNATURE).read_bytes())

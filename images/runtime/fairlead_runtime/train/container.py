@@ -95,7 +95,7 @@ def _write_config(job: TrainInput, manifest: RevisionManifest) -> None:
 def publish(job: TrainInput, store: Store) -> TrainSummary:
     """Return the summary of what the container left in model/ and output/, or of this attempt's earlier result.
 
-    Raise ProgramFailed with the text of output/failure, NoModel, OutputIsLink, InvalidSignature,
+    Raise ProgramFailed with the text of output/failure, NoModel, OutputIsLink, PickleNotTrusted, InvalidSignature,
     SignatureMissing, InvalidMetrics.
     """
     found = find_result(store, job)
@@ -103,6 +103,7 @@ def publish(job: TrainInput, store: Store) -> TrainSummary:
         return found
     _refuse_failure()
     path = _model_file()
+    _refuse_untrusted(job, path)
     manifest = read_manifest(store, job.namespace, job.dataset)
     tables = {split: _rows(store, job, manifest, split) for split in ("Train", "Validation")}
     data = path.read_bytes()
@@ -147,6 +148,16 @@ def _model_file() -> Path:
             f"the container must leave one .onnx, .skops or .joblib in /opt/ml/model; there is {names}",
         )
     return found[0]
+
+
+def _refuse_untrusted(job: TrainInput, path: Path) -> None:
+    container = job.trainer.container
+    if path.suffix == ".joblib" and not (container and container.trust_pickle):
+        raise BadInput(
+            "PickleNotTrusted",
+            f"the container left {path.name}, and loading a joblib file runs the code in it, with the keys of the "
+            "store; leave an .onnx file, or set spec.trainer.container.trustPickle: true if you trust the image",
+        )
 
 
 def _own(path: Path) -> Path:
