@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 import aiohttp
 import yaml
 from tests.perf import ranges
-from tests.perf.crowd import Crowd, crowd, for_all
+from tests.perf.crowd import Crowd, build_dataset, crowd, for_all
 from tests.perf.processes import OURS, PEER, ROOT, Audit, Controller, ours, peer, plane_cpu_s
 from tests.perf.rollout import count_rollout_requests
 from tests.support.control_plane import ControlPlane, control_plane
@@ -122,21 +122,37 @@ async def _latencies(run: Run, controller: Controller, prefix: str) -> list[floa
 
 
 async def measure_noisy(run: Run, controller: Controller) -> None:
-    """One Dataset's spec changes 50 times a second; the others' latency, in turns with quiet."""
-    quiet: list[float] = []
-    noisy: list[float] = []
+    """One Dataset's spec changes 50 times a second; the others' latency, in turns with quiet.
+
+    In turns too with the same noise in a namespace that no controller serves: what the API server and the user of
+    this very program cost each other on these cores, whoever is the controller.
+    """
+    unserved = "unserved"
+    await run.user.create(NAMESPACE, {"metadata": {"name": unserved}})
+    await run.user.create(DATASET, build_dataset("noisy", unserved))
     await run.user.burst(controller.namespace, ["noisy"])
+    times: dict[str, list[float]] = {"quiet": [], unserved: [], controller.namespace: []}
     for turn in range(ROUNDS):
-        quiet += await _latencies(run, controller, f"quiet-{turn}")
-        noise = asyncio.create_task(_change_for_ever(run, controller.namespace, "noisy"))
-        try:
-            noisy += await _latencies(run, controller, f"beside-{turn}")
-        finally:
-            noise.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await noise
-        await run.settle()
-    run.note(noisy_quiet_p99_ms=p99(quiet), noisy_p99_ms=p99(noisy), noisy_p99_ratio=p99(noisy) / p99(quiet))
+        for place in times:
+            times[place] += await _latencies_beside(run, controller, place, f"{place}-{turn}")
+            await run.settle()
+    quiet, floor, noisy = (p99(taken) for taken in times.values())
+    run.note(noisy_quiet_p99_ms=quiet, noisy_unserved_p99_ms=floor, noisy_p99_ms=noisy)
+    run.note(**{f"noisy_{name}_p50_ms": statistics.median(taken) for name, taken in times.items()})
+    run.note(noisy_p99_ratio=noisy / quiet, noisy_unserved_p99_ratio=floor / quiet)
+
+
+async def _latencies_beside(run: Run, controller: Controller, place: str, prefix: str) -> list[float]:
+    """Return latencies while the Dataset `noisy` of a namespace keeps changing; of none when it is `quiet`."""
+    if place == "quiet":
+        return await _latencies(run, controller, prefix)
+    noise = asyncio.create_task(_change_for_ever(run, place, "noisy"))
+    try:
+        return await _latencies(run, controller, prefix)
+    finally:
+        noise.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await noise
 
 
 async def _change_for_ever(run: Run, namespace: str, name: str) -> None:
