@@ -238,6 +238,7 @@ class RolloutSummary(Model):
 
     version: str
     digest: Digest = ""
+    revision: Digest = Field("", description="What answered requests: response ids begin with it.")
     outcome: str
     reason: str = ""
     message: Text = ""

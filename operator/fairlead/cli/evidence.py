@@ -1,6 +1,6 @@
 """The evidence in each kind's status, as sections of plain lines.
 
-Pure, and tolerant: a field that status does not have yet is a line less. Called by `why.py`.
+Pure, and tolerant: a field that status does not have yet is a line less. Called by `why.py` and `lineage.py`.
 """
 
 from __future__ import annotations
@@ -87,14 +87,14 @@ def _pairs(values: Mapping[str, str] | None) -> list[str]:
 def modelversion_evidence(version: Obj) -> Iterator[Section]:
     """Yield gates, evaluation, who approved, who refused, and what the version was made from."""
     status, evaluation = version.get("status") or {}, (version.get("status") or {}).get("evaluation") or {}
-    yield Section("Gates", [_gate(gate) for gate in status.get("gates") or ()])
+    yield Section("Gates", [gate_line(gate) for gate in status.get("gates") or ()])
     if evaluation:
         champion = f", against {evaluation['champion']}" if evaluation.get("champion") else ""
         where = f"{evaluation.get('split')} split of {evaluation.get('dataset')} {evaluation.get('revision')}"
         lines = [f"{evaluation.get('rows', 0):,} rows of the {where}{champion}", *_numbers(evaluation.get("metrics"))]
         lines += [f"Model card: {evaluation['cardKey']}"] if evaluation.get("cardKey") else []
         yield Section("Evaluation", [*lines, f"Evaluation digest: {evaluation['inputDigest']}"])
-    yield Section("Approval", list(_approval(version)))
+    yield Section("Approval", list(approval_lines(version)))
     refused = [
         _refusal(f"InferenceService {each['inferenceService']}", each) for each in status.get("rejectedBy") or ()
     ]
@@ -105,12 +105,14 @@ def modelversion_evidence(version: Obj) -> Iterator[Section]:
     yield Section("Lineage", [*made, *_pairs(status.get("lineage"))])
 
 
-def _gate(gate: Obj) -> str:
+def gate_line(gate: Obj) -> str:
+    """Return one gate's result as a line."""
     missing = f" About {gate['missingRows']:,} more rows would decide." if gate.get("missingRows") else ""
     return f"{gate['outcome']} {gate['name']}: {gate.get('message') or gate.get('reason')}{missing}"
 
 
-def _approval(version: Obj) -> Iterator[str]:
+def approval_lines(version: Obj) -> Iterator[str]:
+    """Yield who approved or refused a version, and since when it is approved."""
     approval, status = (version.get("spec") or {}).get("approval") or {}, version.get("status") or {}
     if approval.get("decision"):
         yield f"{approval['decision']} by {approval.get('by')}: {approval.get('reason')}"

@@ -22,11 +22,15 @@ from fairlead.kube.errors import KubeError
 from . import commands
 from .asks import CannotAskError, Decision
 from .commands import Session
+from .lineage import UnknownAnswerError
 from .saved import SavedError
 from .subjects import Subject, SubjectError, read_subject
+from .tracing import lineage
 from .waiting import Wish, wait
 
 FAILED = 4
+# What a person did or met; anything else is a fault of ours and shows where.
+TOLD = (KubeError, NoConnectionError, CannotAskError, SubjectError, SavedError, UnknownAnswerError, OSError)
 Verb = Callable[[Session, argparse.Namespace], Awaitable[int]]
 
 
@@ -35,7 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _build_parser().parse_args(arguments)
     try:
         return asyncio.run(_run(given))
-    except (KubeError, NoConnectionError, CannotAskError, SubjectError, SavedError, OSError) as error:
+    except (
+        KubeError,
+        NoConnectionError,
+        CannotAskError,
+        SubjectError,
+        SavedError,
+        UnknownAnswerError,
+        OSError,
+    ) as error:
         print(in_lines(f"kubectl fairlead {given.verb}: {error}"), file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -61,6 +73,10 @@ def _build_parser() -> argparse.ArgumentParser:
     _add(verbs, "tree", "the namespace's objects and how they hand over", lambda s, _: commands.show_tree(s))
     _add_subject(verbs, "why", "why an object is as it is", lambda s, g: commands.show_why(s, g.subject))
     _add_waiting(verbs)
+    tracing = _add(verbs, "lineage", "what made an answer: version, gates, approver, data, code, image", lineage)
+    tracing.add_argument("answer", metavar="ANSWER", help="its id, revision or version; -: its headers, by stdin")
+    tracing.add_argument("-A", "--all-namespaces", action="store_true", help="search all namespaces")
+    tracing.add_argument("-o", "--output", choices=("text", "json"), default="text", help="default text")
     decisions: tuple[tuple[str, Decision], ...] = (("approve", "Approved"), ("reject", "Rejected"))
     for verb, decision in decisions:
         deciding = _add_named(verbs, verb, "MODELVERSION", f"{verb} a version, as yourself", _deciding(decision))

@@ -1,6 +1,6 @@
 """Why an object is as it is, in plain words: its state, its conditions, and the evidence of its kind.
 
-Pure: everything shown comes from the one object. Called by `commands.py`.
+Pure: everything shown comes from the one object. Called by `commands.py`, `outcome.py` and `tracing.py`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,18 @@ def render_why(obj: Obj) -> str:
     """Return a page of at most 100 columns about one object."""
     state = state_of(obj)
     head = f"{obj['kind']} {obj['metadata']['name']}: {state.standing}, {state.reason}"
-    parts = [head, *_wrapped(state.message, "  ", "  ")]
-    for section in (_conditions(obj), *_EVIDENCE[obj["kind"]](obj)):
+    shown = render_sections((_conditions(obj), *_EVIDENCE[obj["kind"]](obj)))
+    return "\n".join([head, *_wrapped(state.message, "  ", "  "), *(["", shown] if shown else [])])
+
+
+def render_sections(sections: Iterable[Section]) -> str:
+    """Return titles and wrapped lines; sections without lines are left out."""
+    parts: list[str] = []
+    for section in sections:
         if section.lines:
             parts += ["", section.title]
             parts += [wrapped for line in section.lines for wrapped in _wrapped(line, "  ", "    ")]
-    return "\n".join(parts)
+    return "\n".join(parts[1:])
 
 
 def _wrapped(text: str, first: str, more: str) -> list[str]:

@@ -196,6 +196,7 @@ def _with_line(
     line = RolloutSummary(
         version=of.version,
         digest=of.digest,
+        revision=of.revision,
         outcome=ending.outcome,
         reason=ending.reason,
         message=ending.message[:_LINE],

@@ -75,7 +75,8 @@ def _made_by(version: ModelVersion, run: TrainingRun) -> Found | Waiting:
         size_bytes=made.size_bytes,
         trust_pickle=container is None or bool(container.trust_pickle),
     )
-    lineage = dict(sorted({**(status.lineage or {}), "trainingRun": run.name}.items())[:20])
+    origin = {"trainingRun": run.name} | ({"parameters": status.parameters} if status.parameters else {})
+    lineage = dict(sorted({**(status.lineage or {}), **origin}.items())[:20])
     return Found(artifact, lineage)
 
 
