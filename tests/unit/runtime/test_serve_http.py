@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.support.graphs import SIGNATURE, linear
 from tests.support.served import REVISION, Served, store_artifact
-from tests.support.wire_client import Wire, request
+from tests.support.wire_client import Answer, Wire, request
+
+from fairlead_runtime.serve.tensors import FLOATS, INTEGERS
 
 GOOD = {"age": 12, "mean radius": 1.5}
 LIMITS = {"FAIRLEAD_MAX_BODY_BYTES": "4096", "FAIRLEAD_REQUEST_S": "1"}
@@ -166,6 +170,9 @@ BAD_TENSORS: list[tuple[Any, str]] = [
     (infer({**AGE, "datatype": "BYTES"}, RADIUS), "input 'age': expected datatype FP32, FP64 or an integer type"),
     (infer({**AGE, "data": ["5", "15"]}, RADIUS), "data[0]: expected a number, got text"),
     (infer({**AGE, "data": [5, None]}, RADIUS), "data[1]: expected a number, got null"),
+    (infer({**AGE, "datatype": "INT8", "data": [5, 300]}, RADIUS), "data[1]: 300 is no INT8"),
+    (infer({**AGE, "datatype": "UINT64", "data": [5, 1.5]}, RADIUS), "data[1]: 1.5 is no UINT64"),
+    (infer({**AGE, "datatype": "BOOL", "data": [True, 2]}, RADIUS), "data[1]: 2 is no BOOL"),
     (infer({**AGE, "data": [[5, 15]]}, RADIUS), "nested lists do not have the shape [2, 1]"),
     (infer({**AGE, "data": [5, 1e39]}, RADIUS), "at most 3.4e38"),
     (infer({**AGE, "shape": [2], "data": 5}, RADIUS), "data: expected a list, got a number"),
@@ -183,9 +190,91 @@ def test_bad_tensors_are_refused_with_what_was_wrong(wire: Wire, value: Any, mes
     assert message in answer.json["error"]
 
 
-def test_the_binary_extension_is_refused_by_name(wire: Wire) -> None:
-    answer = wire.post(INFER, infer(AGE, RADIUS), "inference-header-content-length: 5")
-    assert (answer.status, "binary tensor extension" in answer.json["error"]) == (400, True)
+def raw(name: str, datatype: str, shape: list[int], data: bytes) -> tuple[dict[str, Any], bytes]:
+    parameters = {"binary_data_size": len(data)}
+    return {"name": name, "datatype": datatype, "shape": shape, "parameters": parameters}, data
+
+
+def post_raw(wire: Wire, *tensors: tuple[dict[str, Any], bytes], **more: Any) -> Answer:
+    head = json.dumps(infer(*(tensor for tensor, _ in tensors), **more)).encode()
+    return wire.post(
+        INFER, head + b"".join(data for _, data in tensors), f"Inference-Header-Content-Length: {len(head)}"
+    )
+
+
+RAW_AGE = raw("age", "INT16", [2], np.array([5, 15], "<i2").tobytes())
+RAW_RADIUS = raw("mean radius", "FP64", [2, 1], np.array([1.5, np.nan], "<f8").tobytes())
+
+
+def test_tensors_of_every_number_type_come_as_raw_bytes(wire: Wire) -> None:
+    codes = {**FLOATS, **INTEGERS}
+    for datatype, code in codes.items():
+        bits = np.array([5, 15], np.float32).view("<u4") >> 16
+        data = bits.astype("<u2") if datatype == "BF16" else np.array([5, 15], code)
+        answer = post_raw(wire, raw("age", datatype, [2], data.tobytes()), RAW_RADIUS)
+        assert answer.json["outputs"][0]["data"] == ["benign", "malign"], datatype
+    assert post_raw(wire, raw("age", "BOOL", [1], b"\x01"), ({**RADIUS, "shape": [1], "data": [2]}, b"")).status == 200
+    matrix = raw("x", "FP32", [3, 2], np.array([[5, 0], [15, np.nan], [9, 1]], "<f4").tobytes())
+    assert post_raw(wire, matrix).json["outputs"][0]["data"] == ["benign", "malign", "benign"]
+    one = raw("x", "FP32", [1, 2], np.array([[15, np.nan]], "<f4").tobytes())
+    assert post_raw(wire, one).json["outputs"][0]["data"] == ["malign"]
+
+
+def test_raw_and_json_tensors_mix_in_both_directions(wire: Wire) -> None:
+    wanted = [{"name": "label"}, {"name": "probabilities", "parameters": {"binary_data": True}}]
+    answer = post_raw(wire, RAW_AGE, (RADIUS, b""), outputs=wanted, id="mine")
+    size = int(answer.headers["inference-header-content-length"])
+    head = json.loads(answer.body[:size])
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert (head["id"], head["outputs"][0]["data"]) == ("mine", ["benign", "malign"])
+    assert head["outputs"][1]["parameters"] == {"binary_data_size": 16}
+    json_too = wire.post(INFER, infer(AGE, RADIUS)).json["outputs"][1]["data"]
+    assert np.frombuffer(answer.body[size:], "<f4").tolist() == pytest.approx(json_too, abs=1e-7)
+    answer = wire.post(INFER, infer(AGE, RADIUS, parameters={"binary_data_output": True}))
+    size = int(answer.headers["inference-header-content-length"])
+    assert answer.body[size:].startswith(b"\x06\0\0\0benign\x06\0\0\0malign")
+
+
+BAD_RAW: list[tuple[tuple[Any, ...], str]] = [
+    ((RAW_AGE, raw("mean radius", "FP32", [2], b"12345")), "shape [2] of FP32 needs 8 bytes, got 5"),
+    ((RAW_AGE, (RADIUS, b"12")), "the body has 6 bytes after its JSON, the inputs' binary_data_size name 4"),
+    ((RAW_AGE, (RAW_RADIUS[0], b"")), "binary_data_size: expected 0 to 0"),
+    (((RAW_AGE[0] | {"data": [1, 2]}, RAW_AGE[1]), RAW_RADIUS), "both data and binary_data_size"),
+    ((raw("age", "FP32", [2], np.array([5, np.nan], "<f4").tobytes()), RAW_RADIUS), "got NaN (null)"),
+    ((raw("age", "FP32", [2], np.array([5, np.inf], "<f4").tobytes()), RAW_RADIUS), "at most 3.4e38"),
+    ((raw("age", "BOOL", [2], b"\x01\x02"), RAW_RADIUS), "a BOOL is one byte, 0 or 1; got 2"),
+    ((raw("age", "BYTES", [2], b"\x09\0\0\0a"), RAW_RADIUS), "expected 2 texts"),
+    ((raw("age", "BYTES", [1], b"\x01\0\0\0\xff"), RAW_RADIUS), "data[0]: not UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("tensors", "message"), BAD_RAW)
+def test_bad_raw_tensors_are_refused_with_what_was_wrong(wire: Wire, tensors: tuple[Any, ...], message: str) -> None:
+    answer = post_raw(wire, *tensors)
+    assert (answer.status, message in answer.json["error"]) == (400, True), answer.body
+    assert wire.post("/predict", GOOD).status == 200
+
+
+def test_the_length_of_the_json_before_raw_bytes_is_checked(wire: Wire) -> None:
+    for length in ("0", "-1", "x", "99999", "9" * 30):
+        answer = wire.post(INFER, infer(AGE, RADIUS), f"inference-header-content-length: {length}")
+        assert (answer.status, "Inference-Header-Content-Length" in answer.json["error"]) == (400, True)
+
+
+def test_parameters_that_would_change_the_answer_are_never_ignored(wire: Wire) -> None:
+    shared = {**AGE, "parameters": {"shared_memory_region": "x", "shared_memory_byte_size": 8}}
+    cases = [
+        (infer(shared, RADIUS), "shared_memory_region is not served"),
+        (infer(AGE, RADIUS, outputs=[{"name": "label", "parameters": {"classification": 2}}]), "classification"),
+        (infer(AGE, RADIUS, parameters={"binary_data_output": 1}), "expected a boolean"),
+        (infer(AGE, RADIUS, parameters=[]), "parameters: expected an object"),
+        (infer(AGE, {**RADIUS, "parameters": 5}), "parameters: expected an object"),
+    ]
+    for value, message in cases:
+        answer = wire.post(INFER, value)
+        assert (answer.status, message in answer.json["error"]) == (400, True), answer.body
+    known = infer({**AGE, "parameters": {"content_type": "np"}}, RADIUS, parameters={"priority": 1})
+    assert wire.post(INFER, known).status == 200
 
 
 def test_paths_methods_and_limits(served: Served) -> None:

@@ -75,6 +75,10 @@ class Columns:
             row = self._get(values)
         except (KeyError, TypeError, IndexError):
             raise self._absent(values) from None
+        return self.checked(row)
+
+    def checked(self, row: Row) -> Row:
+        """Return a row of values in the signature's order if they fit; raise RequestError."""
         types = tuple(map(type, row))
         clean = self._remembered.get(types)
         if clean is None:

@@ -63,7 +63,10 @@ class InternalEndpoint:
         if route.handler is None:
             raise TypeError("an internal route needs a handler")
         try:
-            return route.handler(request)
+            answer = route.handler(request)
+            if isinstance(answer, tuple):
+                raise TypeError("an internal route answers by itself")
+            return answer
         except RequestError as error:
             return _error(error.status, str(error))
 

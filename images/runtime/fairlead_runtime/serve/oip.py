@@ -1,230 +1,224 @@
-"""Open Inference Protocol v2 over REST with JSON tensors: health, metadata, infer.
+"""Open Inference Protocol v2 over REST: health, metadata, infer, with JSON tensors and the binary tensor extension.
 
-Inputs are one tensor per column, or a single [rows, columns] tensor where all columns are numbers. It shares the
-`Predictor` with `/predict`; gRPC and the binary extension will only add ways to decode tensors and encode outputs.
+Protocol: https://github.com/kserve/open-inference-protocol (specification/protocol/inference_rest.md); extension:
+https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol/binary-tensor-data-extension.
+Parameters that it does not know are allowed and do nothing, but none that would change the answer is ignored.
 Called by `process`, which adds its routes to the public endpoint.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import orjson
 
-from fairlead.contract.jobs import ServeInput
-from fairlead.contract.training import Task
-from fairlead_runtime.signature import FLOAT, Input
-
-from .columns import Column, RequestError, accepted_types, flatten, kind_of, wanted_by
+from .columns import Column, Columns, RequestError, Row, kind_of
 from .models import Outcome
-from .predict import MAX_ROWS, Answers, Predictor, PublicEndpoint, Route, parse_json
-from .wire import Request, Response
+from .predict import Answers, Asked, Predictor, PublicEndpoint, Route, load_json, parse_json
+from .served_model import EXTENSIONS, PLATFORM, SERVER_NAME, SERVER_VERSION, Output, ServedModel
+from .tensors import Tensor, check_head, decode, from_raw, from_values, to_raw
+from .wire import BINARY, Request, Response
 
-INTEGERS = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
-NUMBERS = ("FP16", "FP32", "FP64", *INTEGERS)
-_CLASS_DATATYPES = {"Integer": "INT64", "Boolean": "BOOL", "Float": "FP64"}
-_BINARY = b"inference-header-content-length"
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """One decoded input: its values flat, row by row."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    data: list[Any]
+_LENGTH_HEADER = b"inference-header-content-length"
+_UNSERVED = ("shared_memory_region", "classification")  # they ask for another answer than a tensor in the body
 
 
 class InferenceProtocol:
     """The protocol's view of one served version."""
 
-    def __init__(self, predictor: Predictor, answers: Answers, document: ServeInput, ready: Callable[[], bool]) -> None:
+    def __init__(self, predictor: Predictor, answers: Answers, model: ServedModel) -> None:
         self._predictor = predictor
         self._columns = predictor.columns
         self._answers = answers
-        self._name, self._version = document.artifact.model, document.artifact.version
-        self._names = {document.artifact.model, document.service}
-        self._ready = ready
-        self._outputs = _output_names(predictor)
+        self._model = model
 
     def add_to(self, endpoint: PublicEndpoint) -> None:
         """Add the routes: for the model's and the service's name, with and without the version."""
         endpoint.add("/v2", Route(b"GET", self._server))
         endpoint.add("/v2/health/live", Route(b"GET", lambda _: self._answers.value(200, {"live": True})))
-        endpoint.add("/v2/health/ready", Route(b"GET", self._readiness))
-        for name in sorted(self._names):
-            for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{self._version}"):
+        endpoint.add("/v2/health/ready", Route(b"GET", self._server_readiness))
+        for name in sorted(self._model.names):
+            for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{self._model.version}"):
                 endpoint.add(path, Route(b"GET", self._metadata))
                 endpoint.add(f"{path}/ready", Route(b"GET", self._readiness))
                 endpoint.add(f"{path}/infer", Route(b"POST", self._infer, counted=True))
 
     def _server(self, request: Request) -> Response:
-        return self._answers.value(200, {"name": "fairlead", "version": "0.2.0", "extensions": []})
+        value = {"name": SERVER_NAME, "version": SERVER_VERSION, "extensions": EXTENSIONS}
+        return self._answers.value(200, value)
 
     def _readiness(self, request: Request) -> Response:
-        ready = self._ready()
-        return self._answers.value(200 if ready else 503, {"name": self._name, "ready": ready})
+        ready = self._model.ready()
+        return self._answers.value(200 if ready else 503, {"name": self._model.name, "ready": ready})
+
+    def _server_readiness(self, request: Request) -> Response:
+        ready = self._model.ready()
+        return self._answers.value(200 if ready else 503, {"ready": ready, "live": True})
 
     def _metadata(self, request: Request) -> Response:
+        model = self._model
         value = {
-            "name": self._name,
-            "versions": [self._version],
-            "platform": "fairlead",
-            "inputs": [{"name": c.name, "datatype": c.datatype, "shape": [-1, 1]} for c in self._columns.inputs],
-            "outputs": [{"name": n, "datatype": t, "shape": [-1, *more]} for n, t, more in self._output_metadata()],
+            "name": model.name,
+            "versions": [model.version],
+            "platform": PLATFORM,
+            "inputs": [{"name": c.name, "datatype": c.datatype, "shape": [-1, 1]} for c in model.inputs],
+            "outputs": [{"name": o.name, "datatype": o.datatype, "shape": [-1, *o.more]} for o in model.outputs],
         }
         return self._answers.value(200, value)
 
-    def _output_metadata(self) -> list[tuple[str, str, list[int]]]:
-        signature = self._predictor.signature
-        regression = signature.task == Task.REGRESSION
-        label = "FP32" if regression else _CLASS_DATATYPES.get(str(signature.class_type), "BYTES")
-        more = [(self._outputs[1], "FP32", [len(signature.classes)])] if len(self._outputs) > 1 else []
-        return [(self._outputs[0], label, []), *more]
-
-    def _infer(self, request: Request) -> Response:
-        if request.header(_BINARY) is not None:
-            raise RequestError("the binary tensor extension is not served; send tensors as JSON data")
-        document = parse_json(request)
+    def _infer(self, request: Request) -> Response | Asked:
+        document, binary = _split(request)
         if not isinstance(document, dict):
             raise RequestError(f"expected an object with inputs, got {kind_of(document)}")
-        wanted = _wanted_outputs(document, self._outputs)
-        columns = self._decode(_tensors(document))
-        now_ns = time.time_ns()
-        response_id = self._answers.new_id(now_ns)
-        outcome = self._predictor.predict(columns, response_id, now_ns)
+        row = _plain_row(self._columns, document) if binary is None else None
+        encoder = _Encoder(self._model, self._answers, document)
+        if row is not None:
+            return row, encoder.encode
+        found = decode(self._columns, _tensors(document, binary or b""))
+        if isinstance(found, tuple):
+            return found, encoder.encode
+        return self._many(found, encoder)
+
+    def _many(self, columns: list[Column], encoder: _Encoder) -> Response:
+        outcome, response_id = self._predictor.predict_batch(columns, self._answers)
+        return encoder.encode(outcome, response_id)
+
+
+class _Encoder:
+    """What one request asked of its answer: an id, which outputs, and which of them as raw bytes."""
+
+    __slots__ = ("_answers", "_binary", "_id", "_model", "_outputs")
+
+    def __init__(self, model: ServedModel, answers: Answers, document: dict[str, Any]) -> None:
+        self._model = model
+        self._answers = answers
         own = document.get("id")
-        return self._encode(outcome, wanted, own if isinstance(own, str) and own else response_id, response_id)
+        self._id = own if isinstance(own, str) else ""
+        parameters = _parameters(document, "the request") if "parameters" in document else {}
+        default = _flag(parameters, "binary_data_output", "the request")
+        asked = document.get("outputs") or ()
+        if not asked:
+            self._outputs: tuple[Output, ...] = model.outputs
+            self._binary = frozenset(output.name for output in model.outputs) if default else frozenset[str]()
+            return
+        if not isinstance(asked, list) or not all(isinstance(output, dict) for output in asked):
+            raise RequestError("outputs: expected a list of objects with a name")
+        self._outputs = model.wanted([output.get("name") for output in asked])
+        self._binary = frozenset(output["name"] for output in asked if _wants_binary(output, default))
 
-    def _decode(self, tensors: list[Tensor]) -> list[Column]:
-        if len(tensors) == 1 and len(tensors[0].shape) == 2 and self._columns.all_numbers:
-            only = tensors[0]
-            if only.name not in self._columns.names or only.shape[1] != 1:
-                return self._decode_matrix(only)
-        by_name = {tensor.name: tensor for tensor in tensors}
-        self._check_names(by_name, len(tensors))
-        rows = tensors[0].shape[0]
-        return [self._decode_column(index, by_name[name], rows) for index, name in enumerate(self._columns.names)]
-
-    def _check_names(self, by_name: dict[str, Tensor], count: int) -> None:
-        names = set(self._columns.names)
-        absent, unknown = sorted(names - by_name.keys()), sorted(by_name.keys() - names)
-        if absent or unknown or count != len(by_name):
-            parts = [f"missing {_few(absent)}"] if absent else []
-            parts += [f"unknown {_few(unknown)}"] if unknown else []
-            parts += ["a name occurs twice"] if count != len(by_name) else []
-            raise RequestError(f"inputs: {'; '.join(parts)}; expected one tensor for each of {len(names)} columns")
-
-    def _decode_column(self, index: int, tensor: Tensor, rows: int) -> Column:
-        if tensor.shape not in ((rows,), (rows, 1)):
-            raise RequestError(
-                f"input {tensor.name!r}: expected shape [{rows}] or [{rows}, 1], got {list(tensor.shape)}"
-            )
-        column = self._columns.inputs[index]
-        _check_datatype(tensor, column)
-        types = set(map(type, tensor.data))
-        accepted = accepted_types(column) | ({bool} if tensor.datatype == "BOOL" else frozenset())
-        _check_types(tensor, types, accepted, wanted_by(column))
-        return self._columns.column(index, tensor.data, types, f"input {tensor.name!r}: data")
-
-    def _decode_matrix(self, tensor: Tensor) -> list[Column]:
-        count = len(self._columns.names)
-        if tensor.shape[1] != count:
-            message = f"input {tensor.name!r}: expected shape [rows, {count}], got {list(tensor.shape)}"
-            raise RequestError(f"{message}; the columns are {_few(self._columns.names)}")
-        if tensor.datatype not in NUMBERS:
-            raise RequestError(f"input {tensor.name!r}: expected datatype FP32 or FP64, got {tensor.datatype}")
-        types = set(map(type, tensor.data))
-        nullable = all(column.nullable for column in self._columns.inputs)
-        accepted = frozenset[type]({int, float, type(None)} if nullable else {int, float})
-        _check_types(tensor, types, accepted, "a number")
-        matrix = np.array(tensor.data, dtype=np.float64).reshape(tensor.shape)
-        for index in range(count):
-            self._columns.check_range(index, matrix[:, index], f"input {tensor.name!r}: rows")
-        return list(matrix.T)
-
-    def _encode(self, outcome: Outcome, wanted: Sequence[str], own_id: str, response_id: str) -> Response:
-        rows = len(outcome.predictions)
-        kinds = self._output_metadata()
+    def encode(self, outcome: Outcome, response_id: str) -> Response:
+        """Return the answer; with raw outputs its body is the JSON object and then their bytes, in its order."""
+        rows, parts = len(outcome.predictions), []
         outputs: list[dict[str, Any]] = []
-        if self._outputs[0] in wanted:
-            name, datatype, _ = kinds[0]
-            outputs.append({"name": name, "datatype": datatype, "shape": [rows], "data": outcome.predictions})
-        if outcome.probabilities is not None and self._outputs[-1] in wanted:
-            flat = np.ascontiguousarray(outcome.probabilities, dtype=np.float32)
-            shape = list(flat.shape)
-            outputs.append({"name": self._outputs[-1], "datatype": "FP32", "shape": shape, "data": flat.reshape(-1)})
-        value = {"model_name": self._name, "model_version": self._version, "id": own_id, "outputs": outputs}
-        return self._answers.make(200, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), response_id)
+        for output in self._outputs:
+            value: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": [rows, *output.more]}
+            values = self._model.values(outcome, output)
+            if output.name in self._binary:
+                parts.append(to_raw(values, output.datatype))
+                value["parameters"] = {"binary_data_size": len(parts[-1])}
+            else:
+                value["data"] = values
+            outputs.append(value)
+        head = orjson.dumps(
+            {
+                "model_name": self._model.name,
+                "model_version": self._model.version,
+                "id": self._id or response_id,
+                "outputs": outputs,
+            },
+            option=orjson.OPT_SERIALIZE_NUMPY,
+        )
+        if not parts:
+            return self._answers.make(200, head, response_id)
+        length = b"%b: %d\r\n" % (_LENGTH_HEADER, len(head))
+        response = self._answers.make(200, b"".join((head, *parts)), response_id, length)
+        response.content_type = BINARY
+        return response
 
 
-def _output_names(predictor: Predictor) -> tuple[str, ...]:
-    signature = predictor.signature
-    return (
-        (signature.label_output, signature.probability_output)
-        if signature.probability_output
-        else (signature.label_output,)
-    )
+def _split(request: Request) -> tuple[Any, memoryview | None]:
+    """Return the JSON value, and the bytes after it where a header says how long it is."""
+    header = request.header(_LENGTH_HEADER)
+    if header is None:
+        return parse_json(request), None
+    size = len(request.body)
+    if not header.isdigit() or len(header) > 12 or not 0 < int(header) <= size:
+        shown = header[:32].decode("utf-8", "backslashreplace")
+        raise RequestError(f"Inference-Header-Content-Length: expected 1 to {size}, the body's bytes, got {shown!r}")
+    return load_json(request.body[: int(header)]), memoryview(request.body)[int(header) :]
 
 
-def _wanted_outputs(document: dict[str, Any], names: tuple[str, ...]) -> tuple[str, ...]:
-    outputs = document.get("outputs")
-    if outputs is None or outputs == []:
-        return names
-    if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
-        raise RequestError("outputs: expected a list of objects with a name")
-    wanted = tuple(output.get("name") for output in outputs)
-    unknown = [str(name)[:64] for name in wanted if name not in names]
-    if unknown:
-        raise RequestError(f"outputs: unknown {_few(unknown)}; this model has {_few(names)}")
-    return tuple(str(name) for name in wanted)
+def _plain_row(columns: Columns, document: dict[str, Any]) -> Row | None:
+    """Return the row of the commonest request, one [1, columns] tensor of floats, or None for any other."""
+    inputs = document.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1 or not columns.all_numbers:
+        return None
+    tensor, count = inputs[0], len(columns.names)
+    if not isinstance(tensor, dict) or tensor.get("datatype") not in ("FP32", "FP64") or "parameters" in tensor:
+        return None
+    data = tensor.get("data")
+    if tensor.get("shape") != [1, count] or count < 2 or not isinstance(data, list):
+        return None
+    values = data[0] if len(data) == 1 and isinstance(data[0], list) else data
+    return columns.checked(tuple(values)) if len(values) == count and isinstance(tensor.get("name"), str) else None
 
 
-def _tensors(document: dict[str, Any]) -> list[Tensor]:
+def _tensors(document: dict[str, Any], binary: bytes | memoryview) -> list[Tensor]:
     inputs = document.get("inputs")
     if not isinstance(inputs, list) or not inputs:
         raise RequestError(f"inputs: expected a list of tensors, got {'[]' if inputs == [] else kind_of(inputs)}")
-    return [_tensor(position, value) for position, value in enumerate(inputs)]
+    tensors, at = [], 0
+    for position, value in enumerate(inputs):
+        tensor, size = _tensor(position, value, binary[at:])
+        tensors.append(tensor)
+        at += size
+    if at != len(binary):
+        raise RequestError(f"the body has {len(binary)} bytes after its JSON, the inputs' binary_data_size name {at}")
+    return tensors
 
 
-def _tensor(position: int, value: Any) -> Tensor:
-    where = f"inputs[{position}]"
+def _tensor(position: int, value: Any, binary: bytes | memoryview) -> tuple[Tensor, int]:
+    """Return one input, and how many of the bytes after the JSON are its own."""
     if not isinstance(value, dict):
+        where = f"inputs[{position}]"
         raise RequestError(f"{where}: expected an object with name, shape, datatype and data, got {kind_of(value)}")
     name, datatype, shape = value.get("name"), value.get("datatype"), value.get("shape")
-    if not isinstance(name, str):
-        raise RequestError(f"{where}: name: expected text, got {kind_of(name)}")
-    where = f"input {name[:64]!r}"
-    if datatype not in (*NUMBERS, "BOOL", "BYTES"):
-        got = repr(datatype[:32]) if isinstance(datatype, str) else kind_of(datatype)
-        raise RequestError(f"{where}: datatype: expected one of {', '.join(NUMBERS)}, BOOL, BYTES, got {got}")
-    good = isinstance(shape, list) and len(shape) in (1, 2) and all(type(e) is int and e > 0 for e in shape)
-    if not good or not isinstance(shape, list) or shape[0] > MAX_ROWS or shape[-1] > 1_000_000:
-        raise RequestError(
-            f"{where}: shape: expected [rows] or [rows, columns], at most {MAX_ROWS} rows, got {shape!r:.64}"
-        )
-    return Tensor(name, datatype, tuple(shape), flatten(value.get("data"), shape, where))
+    where = check_head(name, datatype, shape, position)
+    size = _parameters(value, where).get("binary_data_size") if "parameters" in value else None
+    if size is None:
+        return from_values(name, datatype, shape, value.get("data")), 0  # type: ignore[arg-type]
+    if "data" in value:
+        raise RequestError(f"{where}: has both data and binary_data_size; send one of them")
+    if type(size) is not int or not 0 <= size <= len(binary):
+        raise RequestError(f"{where}: binary_data_size: expected 0 to {len(binary)} (bytes left), got {size!r:.40}")
+    return from_raw(name, datatype, shape, binary[:size]), size  # type: ignore[arg-type]
 
 
-def _check_datatype(tensor: Tensor, column: Input) -> None:
-    fitting = (*NUMBERS, "BOOL") if column.datatype == FLOAT else ("BYTES",)
-    if tensor.datatype not in fitting:
-        wanted = "FP32, FP64 or an integer type" if column.datatype == FLOAT else "BYTES"
-        raise RequestError(f"input {tensor.name!r}: expected datatype {wanted}, got {tensor.datatype}")
+def _parameters(value: dict[str, Any], where: str) -> dict[str, Any]:
+    parameters = value["parameters"]
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise RequestError(f"{where}: parameters: expected an object, got {kind_of(parameters)}")
+    for name in _UNSERVED:
+        if parameters.get(name):
+            raise RequestError(f"{where}: parameter {name} is not served; tensors come and go in the body")
+    return parameters
 
 
-def _check_types(tensor: Tensor, types: set[type], accepted: frozenset[type], wanted: str) -> None:
-    if types <= accepted:
-        return
-    place, value = next((i, value) for i, value in enumerate(tensor.data) if type(value) not in accepted)
-    raise RequestError(f"input {tensor.name!r}: data[{place}]: expected {wanted}, got {kind_of(value)}")
+def _flag(parameters: dict[str, Any], name: str, where: str) -> bool:
+    value = parameters.get(name, False)
+    if not isinstance(value, bool):
+        raise RequestError(f"{where}: parameter {name}: expected a boolean, got {kind_of(value)}")
+    return value
 
 
-def _few(names: Sequence[str]) -> str:
-    shown = ", ".join(name[:64] for name in names[:8])
-    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
+def _wants_binary(output: dict[str, Any], default: bool) -> bool:
+    if "parameters" not in output:
+        return default
+    where = f"output {output['name']!r}"
+    return _flag({"binary_data": default, **_parameters(output, where)}, "binary_data", where)
+
+
+__all__: Sequence[str] = ("InferenceProtocol",)

@@ -29,7 +29,9 @@ log = logging.getLogger("fairlead.serve")
 MAX_ROWS = 100_000  # of one request; a worker answers one request at a time
 _LOG_EVERY_S = 1.0  # a model that fails on every request must not fill the node's disk
 
-Handler = Callable[[Request], Response]
+Encode = Callable[[Outcome, str], Response]  # the answer of an outcome and a response id
+Asked = tuple[Row, Encode]  # one checked row, which goes through the model together with others that waited
+Handler = Callable[[Request], "Response | Asked"]
 
 
 class Route:
@@ -120,6 +122,12 @@ class Predictor:
             self._capture.add_rows(response_id, now_ns, columns, (outcome.predictions, scores))
         return outcome
 
+    def predict_batch(self, columns: Sequence[Column], answers: Answers) -> tuple[Outcome, str]:
+        """Return the outcome of checked columns and the response id that it was counted and captured by."""
+        now_ns = time.time_ns()
+        response_id = answers.new_id(now_ns)
+        return self.predict(columns, response_id, now_ns), response_id
+
     def _failed(self, error: ModelError, response_id: str) -> ModelError:
         now = time.monotonic()
         if now - self._last_log > _LOG_EVERY_S:
@@ -151,19 +159,19 @@ class PublicEndpoint:
     def answer(self, requests: Sequence[Request]) -> list[Response]:
         """Return the answers; single rows that waited together go through the model together."""
         answers = [self._begin(request) for request in requests]
-        rows = [answer for answer in answers if isinstance(answer, tuple)]
-        if not rows:
+        asked = [answer for answer in answers if isinstance(answer, tuple)]
+        if not asked:
             return answers  # type: ignore[return-value]  # no tuple is among them
-        predicted = iter(self._answer_rows(rows))
+        predicted = iter(self._answer_rows(asked))
         return [next(predicted) if isinstance(answer, tuple) else answer for answer in answers]
 
-    def _begin(self, request: Request) -> Response | Row:
-        """Return the answer, or the one row to predict for it."""
+    def _begin(self, request: Request) -> Response | Asked:
+        """Return the answer, or the one row to predict for it and how to answer then."""
         route = request.route
         try:
             if request.refusal or route is None or request.method != route.method:
                 return self._turn_away(request, route)
-            answer: Response | Row = self._predict(request) if route.handler is None else route.handler(request)
+            answer: Response | Asked = self._predict(request) if route.handler is None else route.handler(request)
         except RequestError as error:
             return self._answers.error(error.status, str(error))
         except ModelError as error:
@@ -183,13 +191,13 @@ class PublicEndpoint:
         message = f"{path} takes {route.method.decode()}, got {_shown(request.method)}"
         return self._answers.error(405, message, b"allow: %b\r\n" % route.method)
 
-    def _answer_rows(self, rows: Sequence[Row]) -> list[Response]:
+    def _answer_rows(self, asked: Sequence[Asked]) -> list[Response]:
         now_ns = time.time_ns()
-        ids = [self._answers.new_id(now_ns) for _ in rows]
-        outcomes = self._predictor.predict_rows(rows, ids, now_ns)
+        ids = [self._answers.new_id(now_ns) for _ in asked]
+        outcomes = self._predictor.predict_rows([row for row, _ in asked], ids, now_ns)
         return [
-            self._answers.failure(outcome) if isinstance(outcome, ModelError) else self._respond(own, outcome)
-            for own, outcome in zip(ids, outcomes, strict=True)
+            self._answers.failure(outcome) if isinstance(outcome, ModelError) else encode(outcome, own)
+            for own, outcome, (_, encode) in zip(ids, outcomes, asked, strict=True)
         ]
 
     def refuse(self, request: Request, status: int, reason: str) -> Response:
@@ -202,24 +210,21 @@ class PublicEndpoint:
         if request.route is not None and request.route.counted:
             self._counters.answered(status, elapsed_ns)
 
-    def _predict(self, request: Request) -> Response | Row:
+    def _predict(self, request: Request) -> Response | Asked:
         document = parse_json(request)
         columns = self._predictor.columns
         rows = document.get("rows") if isinstance(document, dict) else None
         if rows is None or ("rows" in columns.names and not isinstance(rows, list)):
-            return columns.row(document)
+            return columns.row(document), self._respond
         if not isinstance(rows, list) or not 0 < len(rows) <= MAX_ROWS:
             got = f"{len(rows)} rows" if isinstance(rows, list) else kind_of(rows)
             raise RequestError(f"rows: expected a list of 1 to {MAX_ROWS} objects, got {got}")
-        return columns.row(rows[0]) if len(rows) == 1 else self._many(rows)
+        return (columns.row(rows[0]), self._respond) if len(rows) == 1 else self._many(rows)
 
     def _many(self, rows: list[Any]) -> Response:
-        columns = self._predictor.columns.rows(rows)
-        now_ns = time.time_ns()
-        response_id = self._answers.new_id(now_ns)
-        return self._respond(response_id, self._predictor.predict(columns, response_id, now_ns))
+        return self._respond(*self._predictor.predict_batch(self._predictor.columns.rows(rows), self._answers))
 
-    def _respond(self, response_id: str, outcome: Outcome) -> Response:
+    def _respond(self, outcome: Outcome, response_id: str) -> Response:
         value: dict[str, Any] = {"id": response_id, "predictions": outcome.predictions}
         if outcome.probabilities is not None:
             value["probabilities"] = outcome.probabilities
@@ -229,13 +234,21 @@ class PublicEndpoint:
 def parse_json(request: Request) -> Any:
     """Return the body's JSON value; raise RequestError, 415 for an encoding that is not ours."""
     try:
-        return orjson.loads(request.body)
-    except orjson.JSONDecodeError as error:
+        return load_json(request.body)
+    except RequestError:
         encoding = request.header(b"content-encoding")
         if encoding not in (None, b"identity"):
             raise RequestError(f"content-encoding {_shown(encoding)}: send the body as it is", 415) from None
-        what = f"not JSON: {error}" if request.body else "expected a JSON object, got an empty body"
-        raise RequestError(f"the body is {what}" if request.body else what) from None
+        raise
+
+
+def load_json(body: bytes) -> Any:
+    """Return a JSON value; raise RequestError."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        message = f"the body is not JSON: {error}" if body else "expected a JSON object, got an empty body"
+        raise RequestError(message) from None
 
 
 def _scores(outcome: Outcome) -> list[float]:

@@ -35,6 +35,7 @@ from .ids import new_start_id
 from .loading import Fetched, fetch, load
 from .oip import InferenceProtocol
 from .predict import Answers, Predictor, PublicEndpoint
+from .served_model import ServedModel
 from .wire import Endpoint, Limits
 
 log = logging.getLogger("fairlead.serve")
@@ -150,7 +151,8 @@ def _public(server: Server, index: int, *, own_feedback: bool) -> tuple[HttpServ
     predictor = Predictor(load(server.fetched), signature, writer, capture)
     answers = Answers(document)
     endpoint = PublicEndpoint(predictor, answers, writer)
-    InferenceProtocol(predictor, answers, document, server.state.serving).add_to(endpoint)
+    served = ServedModel(document, signature, server.state.serving)
+    InferenceProtocol(predictor, answers, served).add_to(endpoint)
     return HttpServer(endpoint, server.settings.limits), capturing
 
 

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 JSON = b"application/json"
+BINARY = b"application/octet-stream"
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\ncontent-type: ".encode() for s in HTTPStatus}
