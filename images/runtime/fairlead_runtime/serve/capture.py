@@ -6,6 +6,7 @@ turns them into Arrow batches. When the ring is full they drop and count; they n
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,21 +14,23 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from fairlead.contract import keys
+from fairlead.contract.data import ColumnType
 from fairlead.contract.jobs import ServeInput
 from fairlead.contract.training import Task
 from fairlead_runtime.hashing import MARK, Hasher
 from fairlead_runtime.signature import FLOAT, Input, Signature
 
 from .columns import Column, Row
+from .records import Record, as_columns, rows_of
 
 if TYPE_CHECKING:
     import pyarrow as pa  # imported where it is used: it would double the time to the first answer
 
+log = logging.getLogger("fairlead.serve.capture")
+
 MAX_VALUES = 1_000_000  # that a ring holds: about 32 MB of Python numbers
 _HOUR_NS = 3_600_000_000_000
 _CHUNK_ROWS = 2_000  # turned into Arrow at a time, so that the answering thread gets its turn
-
-Record = tuple[str, int, Any, Any]  # id, Unix time in ns, what came in, what went out
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,22 @@ class Capture:
         """Keep one row; `out` is the prediction and its score."""
         self._ring.add((response_id, now_ns, row, out), 1)
 
+    def add_together(
+        self, ids: Sequence[str], now_ns: int, rows: Sequence[Row], out: tuple[list[Any], list[float]]
+    ) -> None:
+        """Keep those rows of the sample that were answered together, each a request of its own; `out` as in `add_rows`.
+
+        One record for all of them: a record for each would cost a tenth of what a small model's answer does.
+        """
+        labels, scores = out
+        if self._percent < 100:
+            chosen = [i for i in range(len(ids)) if self.wanted()]
+            if not chosen:
+                return
+            ids, rows = [ids[i] for i in chosen], [rows[i] for i in chosen]
+            labels, scores = [labels[i] for i in chosen], [scores[i] for i in chosen]
+        self._ring.add((ids, now_ns, rows, (labels, scores)), len(ids))
+
     def add_rows(
         self, response_id: str, now_ns: int, columns: Sequence[Column], out: tuple[list[Any], list[float]]
     ) -> None:
@@ -116,9 +135,16 @@ class Capture:
 
     def drain(self) -> Iterator[Part]:
         """Yield what the ring holds, by chunks, each within one hour (UTC)."""
-        while records := self._ring.take(_rows_of):
+        while records := self._ring.take(rows_of):
             for hour, group in groupby(records, key=lambda record: record[1] // _HOUR_NS):
-                yield Part(self._layout.folder(hour), self._layout.batch(list(group)))
+                same = list(group)
+                try:
+                    part = Part(self._layout.folder(hour), self._layout.batch(same))
+                except Exception:
+                    log.exception("captured rows that no file can hold are given up")
+                    self.lost(sum(map(rows_of, same)))
+                    continue
+                yield part
 
     def wrote(self, rows: int) -> None:
         """Count rows that are in the store."""
@@ -127,10 +153,6 @@ class Capture:
     def lost(self, rows: int) -> None:
         """Count rows that were given up."""
         self._count("capture_lost", rows)
-
-
-def _rows_of(record: Record) -> int:
-    return len(record[3][0]) if isinstance(record[2], list) else 1
 
 
 class CaptureLayout:
@@ -149,6 +171,7 @@ class CaptureLayout:
         self._hasher = hasher
         self._kept = [(i, c) for i, c in enumerate(signature.inputs) if c.name not in document.capture.drop]
         self._hashed = frozenset(document.capture.hash)
+        self._numbers = [c.datatype == FLOAT and c.name not in self._hashed for c in signature.inputs]
         self._label = label_text(signature)
 
     def folder(self, hour: int) -> str:
@@ -160,7 +183,7 @@ class CaptureLayout:
         """Return the Arrow form of records."""
         import pyarrow as pa  # noqa: PLC0415
 
-        ids, times, columns, labels, scores = _as_columns(records)
+        ids, times, columns, labels, scores = as_columns(records, self._numbers)
         arrays: dict[str, Any] = {
             "id": pa.array(ids, pa.string()),
             "time": pa.array([ns // 1000 for ns in times], pa.int64()).cast(pa.timestamp("us", "UTC")),
@@ -171,7 +194,8 @@ class CaptureLayout:
         if self._regression:
             arrays["out.value"] = pa.array(labels, pa.float64())
         else:
-            arrays["out.label"] = pa.array([self._label(label) for label in labels], pa.string())
+            texts = [None if label is None else self._label(label) for label in labels]
+            arrays["out.label"] = pa.array(texts, pa.string())
             if self._probability:
                 arrays["out.probability"] = pa.array(scores, pa.float64())
         return self._marked(pa.RecordBatch.from_pydict(arrays))
@@ -189,38 +213,9 @@ class CaptureLayout:
         if column.name in self._hashed:
             as_sent = [float(value) if isinstance(value, int) else value for value in values]  # 1 and 1.0 are equal
             return pa.array([self._hasher.hash(value) for value in as_sent], pa.string())
+        if column.type == ColumnType.BOOLEAN and column.datatype == FLOAT and isinstance(values, list):
+            values = [float(value) if isinstance(value, bool) else value for value in values]
         return pa.array(values, pa.float64() if column.datatype == FLOAT else pa.string(), from_pandas=True)
-
-
-def _as_columns(records: list[Record]) -> tuple[list[str], list[int], list[list[Any]], list[Any], list[float]]:
-    """Return ids, times, input columns, labels and scores of all rows of the records."""
-    ids: list[str] = []
-    times: list[int] = []
-    columns: list[list[Any]] = []
-    labels: list[Any] = []
-    scores: list[float] = []
-    for batched, run in groupby(records, key=lambda record: isinstance(record[2], list)):
-        for found in _spread(list(run)) if batched else [_together(list(run))]:
-            ids += found[0]
-            times += found[1]
-            labels += found[3]
-            scores += found[4]
-            columns = [a + b for a, b in zip(columns, found[2], strict=True)] if columns else found[2]
-    return ids, times, columns, labels, scores
-
-
-def _together(records: list[Record]) -> tuple[list[str], list[int], list[list[Any]], list[Any], list[float]]:
-    ids, times, rows, outs = zip(*records, strict=True)
-    labels, scores = zip(*outs, strict=True)
-    columns = [[float(v) if isinstance(v, bool) else v for v in column] for column in zip(*rows, strict=True)]
-    return list(ids), list(times), columns, list(labels), list(scores)
-
-
-def _spread(records: list[Record]) -> Iterator[tuple[list[str], list[int], list[list[Any]], list[Any], list[float]]]:
-    for response_id, now_ns, columns, (labels, scores) in records:
-        count = len(labels)
-        ids = [response_id] if count == 1 else [f"{response_id}.{i}" for i in range(count)]
-        yield ids, [now_ns] * count, [column.tolist() for column in columns], labels, scores
 
 
 class Feedback:

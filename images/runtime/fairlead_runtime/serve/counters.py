@@ -28,10 +28,12 @@ SIMPLE = (
     "capture_lost",
     "feedback",
     "feedback_lost",
+    "waiting_rows",
+    "waiting_bytes",
 )
 LATENCY_EDGES_MS = (0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000)
 MAX_BINS = 10
-_SLOTS = 64  # of SIMPLE, CODES, latency and prediction bins together: 11 + 14 + 15 + 10
+_SLOTS = 64  # of SIMPLE, CODES, latency and prediction bins together: 13 + 14 + 15 + 10
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,11 @@ class Writer:
     def add(self, name: str, count: int = 1) -> None:
         """Add to a plain count."""
         self._view[_AT[name]] += count
+
+    def waits(self, rows: int, waiting_bytes: int) -> None:
+        """Say how much waits for the store now."""
+        self._view[_AT["waiting_rows"]] = rows
+        self._view[_AT["waiting_bytes"]] = waiting_bytes
 
     def started(self) -> None:
         """Count a prediction request that waits for its answer."""

@@ -22,6 +22,12 @@ _PLAIN = {
 }
 
 
+_WAITING = {
+    "waiting_rows": ("capture_waiting_rows", "Captured rows and labels in files that the store has not taken yet."),
+    "waiting_bytes": ("capture_waiting_bytes", "Size of those files; beyond its bound the oldest are given up."),
+}
+
+
 def render(document: ServeInput, counters: Counters) -> bytes:
     """Return the whole page."""
     return ("\n".join(_lines(document, counters)) + "\n").encode()
@@ -36,6 +42,9 @@ def _lines(document: ServeInput, counters: Counters) -> Iterator[str]:
     simple = counters.simple()
     for name, (metric, text) in _PLAIN.items():
         yield from _head(metric, "counter", text)
+        yield f"fairlead_{metric}{{{labels}}} {simple[name]}"
+    for name, (metric, text) in _WAITING.items():
+        yield from _head(metric, "gauge", text)
         yield f"fairlead_{metric}{{{labels}}} {simple[name]}"
     yield from _head("in_flight_requests", "gauge", "Predictions that wait for their answer.")
     yield f"fairlead_in_flight_requests{{{labels}}} {max(0, simple['started'] - simple['answered'])}"
