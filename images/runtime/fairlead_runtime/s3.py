@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree  # only its error: something that is no S3 server answered
 
 import urllib3
+import urllib3.connection
 from minio import Minio
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from typing_extensions import override
 
 from .errors import JobError, ObjectNotFound, StoreError
 
@@ -204,7 +206,31 @@ def _http_pool(ca: str) -> urllib3.PoolManager:
         except ssl.SSLError:
             raise StoreError("StoreMisconfigured", "ca.crt of the Secret is not a PEM certificate") from None
     timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S)
-    return urllib3.PoolManager(timeout=timeout, retries=False, ssl_context=context, maxsize=10)
+    pool = urllib3.PoolManager(timeout=timeout, retries=False, ssl_context=context, maxsize=10)
+    pool.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+    return pool
+
+
+class _SendsLonger(urllib3.connection.HTTPConnection):
+    """Once connected, time for a whole body of 5 MiB: urllib3 would give sending it the time of connecting."""
+
+    @override
+    def connect(self) -> None:
+        super().connect()
+        if self.sock is not None:
+            self.sock.settimeout(READ_TIMEOUT_S)
+
+
+class _SecurelySendsLonger(_SendsLonger, urllib3.connection.HTTPSConnection):
+    """The same over TLS."""
+
+
+class _HttpPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _SendsLonger
+
+
+class _HttpsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecurelySendsLonger
 
 
 def _without_user(url: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,7 +14,10 @@ ACCESS_KEY, SECRET_KEY = "AKIATESTTEST", "s3cr3t-of-the-test"
 
 
 class FakeS3(ThreadingHTTPServer):
-    """Objects by bucket and key; `fail` is a list of (status, code) that the next requests get."""
+    """Objects by bucket and key; `fail` is a list of (status, code) that the next requests get.
+
+    A request for which `hangs` (of command and key) is true is taken in and never answered.
+    """
 
     daemon_threads = True
 
@@ -23,6 +26,8 @@ class FakeS3(ThreadingHTTPServer):
         self.buckets: dict[str, dict[str, bytes]] = {"lake": {}}
         self.fail: list[tuple[int, str]] = []
         self.requests: list[tuple[str, str]] = []
+        self.hangs: Callable[[str, str], bool] = lambda _command, _key: False
+        self.closed = threading.Event()
 
     @property
     def endpoint(self) -> str:
@@ -50,6 +55,10 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
         self.server.requests.append((self.command, key))
+        if self.server.hangs(self.command, key):
+            self.close_connection = True
+            self.server.closed.wait(60)
+            return None
         if self.server.fail:
             return self._error(*self.server.fail.pop(0))
         if bucket not in self.server.buckets:
@@ -103,6 +112,7 @@ def serving() -> Iterator[FakeS3]:
     try:
         yield server
     finally:
+        server.closed.set()
         server.shutdown()
         server.server_close()
         thread.join()
