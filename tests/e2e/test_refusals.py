@@ -88,7 +88,7 @@ REFUSED = {
     "falling steps": (service(rollout={"stepsPercent": [50, 5]}), "steps must rise, for instance [5, 25, 50]"),
     "a step of all": (service(rollout={"stepsPercent": [5, 100]}), "each step is between 1 and 99"),
     "a hostname of no gateway": (service(traffic={"hostname": "a.example.com"}), "traffic.gateway: name the Gateway"),
-    "a strategy to come": (service(rollout={"strategy": "BlueGreen"}), "Unsupported value"),
+    "an unknown strategy": (service(rollout={"strategy": "Rainbow"}), "Unsupported value"),
     "a drop of no metric": (
         monitor(retrain={"triggers": {"performanceDrop": {}}, "template": TEMPLATE}),
         "performance: say the metric when retrain.triggers.performanceDrop is set",

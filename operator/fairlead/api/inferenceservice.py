@@ -109,7 +109,12 @@ class Rollout(Model):
             ("self.stepsPercent.isSorted()", "rollout.stepsPercent: steps must rise, for instance [5, 25, 50]"),
         )
     }
-    strategy: Literal["Canary"] = Field("Canary", description="BlueGreen, Shadow and ABTest follow.")
+    strategy: Literal["Canary", "BlueGreen"] = Field(
+        "Canary", description="Canary: by steps, against a baseline. BlueGreen: all requests at once, and back."
+    )
+    promotion: Literal["Auto", "Manual"] = Field(
+        "Auto", description="Manual: BlueGreen waits, ready, until fairlead.dev/promote names the version."
+    )
     steps_percent: Annotated[list[int], Field(min_length=1, max_length=10)] = Field(
         [5, 25, 50], json_schema_extra=LIST_SET
     )
@@ -179,7 +184,9 @@ class RolloutStatus(Model):
     """The rollout in progress."""
 
     state: str = Field(description="Preparing, Step, Promoting, Baking, Held or RollingBack.")
-    kind: str = Field("Canary", description="Canary; First: nothing served before; Return: to the last good revision.")
+    kind: str = Field(
+        "Canary", description="The strategy; First: nothing served before; Return: to the last good revision."
+    )
     step: int = Field(0, description="From 1; 0 before the first.")
     weight: int = Field(0, description="The canary's requested share in percent.")
     next_weight: int = Field(0, description="The share that the arms are sized for, before it is requested.")

@@ -27,6 +27,7 @@ ANNOTATION_APPLIED = f"{GROUP}/applied"  # digest of what we last applied
 ANNOTATION_REFRESH = f"{GROUP}/refresh"  # on a Dataset: any new value asks for a refresh now
 ANNOTATION_RETRY = f"{GROUP}/retry"  # on an InferenceService: any new value tries an inconclusive rollout again
 ANNOTATION_ROLLBACK = f"{GROUP}/rollback"  # on an InferenceService: return to the last good revision
+ANNOTATION_PROMOTE = f"{GROUP}/promote"  # on an InferenceService: the version, or its revision's name, to promote
 ANNOTATION_OVERRIDE = f"{GROUP}/override"  # on an InferenceService: "<model digest> by <who>: <why>"
 ANNOTATION_RESTORING = f"{GROUP}/restoring"  # the operator leaves the object alone until its status is restored
 ANNOTATION_RETRAIN = f"{GROUP}/retrain"  # on a DriftMonitor: any new value retrains now

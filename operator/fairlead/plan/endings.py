@@ -28,7 +28,7 @@ from fairlead.api.inferenceservice import (
 from .analysis import Finding, describe_signal
 from .judge import Verdict
 from .serving_pods import CANARY_NOT_READY, ArmFacts, Fault
-from .sizes import BAKING, FIRST, ROLLING_BACK, active_state
+from .sizes import BAKING, COMPARED, FIRST, ROLLING_BACK, active_state
 
 ERROR_RATE, LATENCY = "ErrorRate", "Latency"
 RETURNED_BY_REQUEST = "RolledBackByRequest"
@@ -214,7 +214,7 @@ def finish(status: InferenceServiceStatus, now: datetime) -> InferenceServiceSta
     how = {FIRST: ("FirstVersion", "Nothing served before, so there was no baseline to compare it with.")}
     plain = ("ReturnedToLastGood", "It had served before, so no analysis was needed.")
     reason, message = how.get(rollout.kind, plain)
-    if rollout.kind == "Canary":
+    if rollout.kind in COMPARED:
         reason, message = "Passed", "It passed every step and its bake."
     line = _with_line(status, stable, now, Ending(PROMOTED, reason, message))
     return status.model_copy(update={"rollout": None, "baseline": None, "history": line})

@@ -18,6 +18,7 @@
 | Held: counters cannot be read | Reconciling ScrapeFailed | Step, Promoting or Baking; RollingBack |
 | Held: no baseline pod is ready | Reconciling BaselineNotReady | Step, RollingBack |
 | Held: the cluster took the canary's pods | Reconciling CanaryReplaced | Step, Promoting, RollingBack |
+| Held: a person promotes it | Reconciling PromotionRequired | Baking, RollingBack |
 | Held: no verdict, and onInconclusive is Hold | Reconciling Inconclusive | Promoting on PASS, RollingBack, a retry |
 | Promoting: the canary grows | Reconciling Promoting | Baking, RollingBack |
 | Baking: the previous revision keeps a share | Reconciling Baking | Serving, Held, RollingBack |
@@ -56,7 +57,7 @@ from .serving_pods import ArmFacts, arm_facts, pods_of
 from .sizes import BAKING, JUDGED, active_state, wanted_sizes
 from .status import new_status
 from .stops import Seen
-from .traffic import Share, effective_shares, ratio_shares
+from .traffic import Share, effective_shares, is_whole, ratio_shares
 from .types import Obj, Plan
 
 LOOK_S = 2.0  # between two looks during a rollout: counters are read, deadlines are seen
@@ -122,6 +123,7 @@ def plan_inferenceservice(snapshot: InferenceServiceSnapshot, now: datetime) -> 
         finding=finding,
         retry=asked.retry,
         give_back=asked.give_back,
+        promote=service.annotations.get(names.ANNOTATION_PROMOTE, ""),
         by_ratio=snapshot.by_ratio,
     )
     after = describe_rollout(advance(status, seen), evidence, finding)
@@ -318,6 +320,6 @@ def _analysis(
 def _shares(
     snapshot: InferenceServiceSnapshot, status: InferenceServiceStatus, arms: Mapping[str, ArmFacts]
 ) -> tuple[Share, ...]:
-    if snapshot.by_ratio:
+    if snapshot.by_ratio and not is_whole(status, snapshot.service.spec):
         return ratio_shares(status, arms)
     return effective_shares(status, snapshot.service.spec, arms)

@@ -29,6 +29,7 @@ from .revision import baseline_of
 from .sizes import (
     BAKING,
     CANARY,
+    COMPARED,
     FIRST,
     HELD,
     PREPARING,
@@ -40,7 +41,7 @@ from .sizes import (
     is_sized,
     wanted_sizes,
 )
-from .stops import INCONCLUSIVE, Hold, Seen, ending_now, hold_now, paused_s
+from .stops import INCONCLUSIVE, Hold, Seen, ending_now, hold_now, is_whole_ready, paused_s
 
 DRAIN_S = 10.0  # after weight 0, until pods go: connections that were open finish, counters are read once more
 DRAIN_AT_MOST_S = 60.0  # a gateway that does not program weight 0 keeps pods no longer than this
@@ -90,7 +91,7 @@ def _idle(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
     if stable is None:
         return _begin(status, seen, target, FIRST)
     returns = status.previous is not None and status.previous.content == target.content
-    return _begin(status, seen, target, RETURN if returns else CANARY)
+    return _begin(status, seen, target, RETURN if returns else seen.spec.rollout.strategy)
 
 
 def is_inconclusive(status: InferenceServiceStatus, target: RevisionStatus, generation: int) -> bool:
@@ -145,15 +146,13 @@ def _resumed(status: InferenceServiceStatus, seen: Seen, state: str) -> Inferenc
 def _preparing(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
     rollout = status.rollout
     assert rollout is not None
-    if rollout.kind != CANARY:
-        ready = seen.arm(status.canary).ready
-        enough = 1 if rollout.kind == FIRST else min(rollout.size, seen.spec.scaling.max_replicas)
-        return _promoted(status, seen) if ready >= enough else status
-    if is_sized(status, wanted_sizes(status, seen.spec, seen.arms), seen.arms):
+    if rollout.kind != CANARY and is_whole_ready(status, seen):
+        return _promoted(status, seen)
+    if rollout.kind == CANARY and is_sized(status, wanted_sizes(status, seen.spec, seen.arms), seen.arms):
         return _to_step(status, seen, rollout.next_weight)
     nothing_serves = seen.arm(status.stable).ready == 0 and seen.arm(status.baseline).ready == 0
     waited = seen.since(rollout.started_at) >= RESCUE_S
-    if nothing_serves and waited and seen.arm(status.canary).ready > 0:
+    if nothing_serves and waited and seen.arm(status.canary).ready > 0 and rollout.kind in COMPARED:
         return _promoted(change(status, kind=FIRST), seen)
     return status
 
@@ -216,7 +215,7 @@ def _promoted(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceSta
     now = format_time(seen.now)
     moved = {"stable": canary, "canary": None, "previous": previous, "promoted_at": now}
     status = status.model_copy(update=moved)
-    if rollout.kind != CANARY:
+    if rollout.kind not in COMPARED:
         return endings.finish(status, seen.now)
     evidence = Evidence.from_dict(rollout.evidence).in_bake().to_dict()
     return _enter(status, seen, BAKING, step_since=now, evidence=evidence, next_weight=100)

@@ -26,7 +26,7 @@ from .revision import (
 )
 from .route import HOSTNAME_CONFLICT, RouteFacts, build_route
 from .sizes import Size
-from .traffic import Share
+from .traffic import Share, is_whole
 from .types import Action, Apply, Create, Delete, Obj, Scale
 
 CLEANUP_ROLE = "captures"  # not "cleanup": a DriftMonitor of the same name has that CronJob
@@ -96,12 +96,15 @@ def control_name(service: str) -> str:
 
 
 def _front(there: Children, wanted: Wanted) -> Iterator[Action]:
-    """With a gateway the Service `<name>` is the stable revision; without one it is all pods, in their ratio."""
+    """With a gateway the Service `<name>` is the stable revision; without one all pods in their ratio, or one arm."""
     owner, stable = wanted.owner, wanted.status.stable
     everyone = service_selector(owner)
     selector = everyone
     if stable is not None and wanted.service.spec.traffic.gateway is not None:
         selector = {**everyone, names.LABEL_REVISION: short(stable.revision)}
+    elif stable is not None and is_whole(wanted.status, wanted.service.spec):
+        whole = max(wanted.shares, key=lambda share: share.percent)
+        selector = {**everyone, LABEL_ARM: whole.arm.name}
     yield Apply(build_service(owner, owner.name, selector), there.services.get(owner.name))
     control = control_name(owner.name)
     yield Apply(build_service(owner, control, everyone, control=True), there.services.get(control))

@@ -17,7 +17,7 @@ from .endings import DEADLINE
 from .route import RouteProblem
 from .selection import VERSION_REJECTED, Selection
 from .serving_pods import CANARY_NOT_READY, ArmFacts
-from .sizes import BAKING, FIRST, HELD, PREPARING, PROMOTING, RETURN, ROLLING_BACK, STEP
+from .sizes import BAKING, BLUE_GREEN, FIRST, HELD, PREPARING, PROMOTING, RETURN, ROLLING_BACK, STEP
 from .stops import INCONCLUSIVE, PREPARE_S, SUSPENDED
 
 SERVING = "Serving"
@@ -93,7 +93,11 @@ def _preparing(view: View, rollout: RolloutStatus) -> Conditions:
         waited = view.state_s >= min(PREPARE_S, duration_s(view.service.spec.rollout.deadline))
         say = stalled if rollout.kind == FIRST and waited else working
         return say(hindrance.reason, f"{_version(status.canary)} cannot start: {hindrance.message}")
-    who = {FIRST: "it is the first, so it takes traffic at once", RETURN: "it served before, so it takes over at once"}
+    who = {
+        FIRST: "it is the first, so it takes traffic at once",
+        RETURN: "it served before, so it takes over at once",
+        BLUE_GREEN: f"all requests go to it when {rollout.size} are",
+    }
     then = who.get(rollout.kind, f"then it gets {rollout.next_weight} % of the requests")
     return working(PREPARING, f"Pods of {_name(status.canary)} start, {canary.ready} ready; {then}.")
 
@@ -126,6 +130,8 @@ def _promoting(view: View, rollout: RolloutStatus) -> Conditions:
 def _baking(view: View, rollout: RolloutStatus) -> Conditions:
     bake, previous = view.service.spec.rollout.bake, view.status.previous
     kept = f"; {_name(previous)} keeps {bake.holdback_percent} % as the baseline" if previous else ""
+    if previous and rollout.kind == BLUE_GREEN:
+        kept = f"; {_name(previous)} stays ready for a return at once"
     message = f"{_version(view.status.stable)} was promoted and is watched for {bake.duration}{kept}."
     return working(BAKING, message)
 

@@ -18,7 +18,8 @@ PREPARING, STEP, PROMOTING, BAKING, HELD, ROLLING_BACK = (
     "Preparing", "Step", "Promoting", "Baking", "Held", "RollingBack",
 )  # fmt: skip
 JUDGED = (STEP, PROMOTING, BAKING)  # states in which counters are read and compared
-FIRST, RETURN, CANARY = "First", "Return", "Canary"
+FIRST, RETURN, CANARY, BLUE_GREEN = "First", "Return", "Canary", "BlueGreen"
+COMPARED = (CANARY, BLUE_GREEN)  # kinds of rollouts whose revision is on trial until its bake is over
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def wanted_sizes(
     if state == ROLLING_BACK:
         return sizes | _rolling_back(status, spec, arms)
     if state == BAKING:
-        return sizes | _baking(status, spec)
+        return sizes | (_whole_previous(status, by_ratio) if rollout.kind == BLUE_GREEN else _baking(status, spec))
     if status.canary is not None:
         sizes |= _in_ratio(status, rollout) if by_ratio else _in_share(status, spec, rollout)
     return sizes
@@ -141,13 +142,20 @@ def _baking(status: InferenceServiceStatus, spec: InferenceServiceSpec) -> dict[
     return sizes
 
 
+def _whole_previous(status: InferenceServiceStatus, by_ratio: bool) -> dict[str, Size]:
+    """After a switch the previous revision stays as it was: a return is a matter of the route alone."""
+    rollout, previous = status.rollout, status.previous
+    assert rollout is not None
+    return {previous.name: Size(rollout.size, exact=by_ratio)} if previous is not None else {}
+
+
 def _rolling_back(
     status: InferenceServiceStatus, spec: InferenceServiceSpec, arms: Mapping[str, ArmFacts]
 ) -> dict[str, Size]:
     """Without a gateway weight 0 is 0 replicas: as soon as the stable arm can carry all traffic, or has some pod."""
     rollout, stable = status.rollout, status.stable
     assert rollout is not None
-    if spec.traffic.gateway is not None or stable is None:
+    if spec.traffic.gateway is not None or stable is None or rollout.kind == BLUE_GREEN:
         return {}
     carrying = arms.get(stable.name, ArmFacts()).ready
     if carrying == 0:

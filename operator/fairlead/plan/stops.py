@@ -19,13 +19,14 @@ from .endings import Ending
 from .judge import Decision
 from .route import RouteProblem
 from .serving_pods import ArmFacts
-from .sizes import BAKING, CANARY, FIRST, PREPARING, PROMOTING, RETURN, STEP, is_sized, wanted_sizes
+from .sizes import BAKING, BLUE_GREEN, COMPARED, FIRST, PREPARING, PROMOTING, RETURN, STEP, is_sized, wanted_sizes
 
 SUSPENDED = "Suspended"
 SHARED_INCIDENT = "SharedIncident"
 SCRAPE_FAILED = "ScrapeFailed"
 BASELINE_NOT_READY = "BaselineNotReady"
 CANARY_REPLACED = "CanaryReplaced"
+PROMOTION_REQUIRED = "PromotionRequired"
 INCONCLUSIVE = "Inconclusive"
 
 PREPARE_S = 600.0  # to become ready, unless the whole rollout has less: as a Deployment's progress deadline
@@ -45,6 +46,7 @@ class Seen:
     finding: Finding | None = None
     retry: bool = False
     give_back: bool = False  # a person asks for the last good revision
+    promote: str = ""  # the version or revision that a person wants promoted
     by_ratio: bool = False
 
     def arm(self, revision: RevisionStatus | None) -> ArmFacts:
@@ -183,8 +185,34 @@ def _suspended(_status: InferenceServiceStatus, seen: Seen, _state: str) -> Hold
 
 
 def _unrouted(status: InferenceServiceStatus, seen: Seen, _state: str) -> Hold | None:
-    compared = status.rollout is not None and status.rollout.kind == CANARY
+    compared = status.rollout is not None and status.rollout.kind in COMPARED
     return Hold(seen.problem.reason, seen.problem.message) if seen.problem and compared else None
+
+
+def is_whole_ready(status: InferenceServiceStatus, seen: Seen) -> bool:
+    """Say whether a revision that takes over at once has the pods for it; the first one needs a single pod."""
+    rollout = status.rollout
+    assert rollout is not None
+    enough = 1 if rollout.kind == FIRST else min(rollout.size, seen.spec.scaling.max_replicas)
+    return seen.arm(status.canary).ready >= enough
+
+
+def _previewed(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold | None:
+    """A revision that is ready, where a person has the last word before its first request."""
+    rollout, canary = status.rollout, status.canary
+    assert rollout is not None
+    if state != PREPARING or rollout.kind != BLUE_GREEN or canary is None or not is_whole_ready(status, seen):
+        return None
+    if seen.spec.rollout.promotion == "Auto" or seen.promote in (canary.version, canary.name):
+        return None
+    nobody_serves = seen.arm(status.stable).ready == 0
+    if nobody_serves:
+        return None
+    return Hold(
+        PROMOTION_REQUIRED,
+        f"Version {canary.version} is ready and gets no requests; try it at Service {canary.name}, then set the "
+        f"annotation fairlead.dev/promote to {canary.version}.",
+    )
 
 
 def _replaced(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold | None:
@@ -236,4 +264,4 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
 
 
-_HOLDS = (_suspended, _unrouted, _replaced, _without_baseline, _incident, _silent, _undecided)
+_HOLDS = (_suspended, _unrouted, _previewed, _replaced, _without_baseline, _incident, _silent, _undecided)

@@ -12,7 +12,17 @@ from dataclasses import dataclass, replace
 from fairlead.api.inferenceservice import InferenceServiceSpec, InferenceServiceStatus, RevisionStatus
 
 from .serving_pods import ArmFacts
-from .sizes import BAKING, PREPARING, PROMOTING, ROLLING_BACK, STEP, active_state, baseline_share
+from .sizes import (
+    BAKING,
+    BLUE_GREEN,
+    COMPARED,
+    PREPARING,
+    PROMOTING,
+    ROLLING_BACK,
+    STEP,
+    active_state,
+    baseline_share,
+)
 
 STABLE, CANARY, BASELINE, PREVIOUS = "stable", "canary", "baseline", "previous"
 
@@ -38,7 +48,9 @@ def requested_shares(status: InferenceServiceStatus, spec: InferenceServiceSpec)
         if status.baseline is not None:
             others.append(Share(status.baseline, BASELINE, baseline_share(rollout.weight)))
     if state == BAKING and status.previous is not None:
-        others.append(Share(status.previous, PREVIOUS, spec.rollout.bake.holdback_percent))
+        assert rollout is not None
+        kept = 0 if rollout.kind == BLUE_GREEN else spec.rollout.bake.holdback_percent
+        others.append(Share(status.previous, PREVIOUS, kept))
     rest = 100 - sum(share.percent for share in others)
     return (Share(stable, STABLE, rest), *others)
 
@@ -68,6 +80,14 @@ def _with_stand_in(
     if stable is None or baseline is None or not idle or arms.get(stable.name, ArmFacts()).ready > 0:
         return shares
     return (*shares, Share(baseline, BASELINE, 0))
+
+
+def is_whole(status: InferenceServiceStatus, spec: InferenceServiceSpec) -> bool:
+    """Say whether one revision at a time has all requests also without a gateway: the Service selects just that one."""
+    rollout = status.rollout
+    if rollout is not None and rollout.kind in COMPARED:
+        return rollout.kind == BLUE_GREEN
+    return spec.rollout.strategy == BLUE_GREEN
 
 
 def ratio_shares(status: InferenceServiceStatus, arms: Mapping[str, ArmFacts]) -> tuple[Share, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.unit.plan.happenings import HAPPENINGS
-from tests.unit.plan.simulation import Address, Simulation
+from tests.unit.plan.simulation import NAMESPACE, Address, Simulation
 
 from fairlead.api import names
 from fairlead.api.conditions import format_time
@@ -158,9 +158,16 @@ def shares(world: Simulation) -> dict[str, float]:
     if routes:
         references = [ref for rule in routes[0]["spec"]["rules"] for ref in rule["backendRefs"]]
         return {ref["name"]: ref["weight"] / 100 for ref in references}
-    ready = {name: sum(map(is_ready, pods_of(world, name))) for name in arm_names(world, "all")}
+    ready = {name: sum(map(is_ready, _selected(world, name))) for name in arm_names(world, "all")}
     total = sum(ready.values())
     return {name: count / total for name, count in ready.items() if count} if total else {}
+
+
+def _selected(world: Simulation, arm: str) -> list[Json]:
+    """Return the pods of one Deployment that the Service in front of all selects."""
+    front = world.objects["Service", NAMESPACE, service_of(world)["metadata"]["name"]]
+    wanted = front["spec"]["selector"].items()
+    return [pod for pod in pods_of(world, arm) if wanted <= pod["metadata"]["labels"].items()]
 
 
 def requests(world: Simulation, count: int, more: Mapping[str, Any] | None = None) -> None:

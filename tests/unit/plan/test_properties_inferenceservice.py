@@ -36,12 +36,12 @@ def _state(status: Mapping[str, Any]) -> str:
 class Drama:
     """One service in a world in which things happen; every plan is held against the invariants."""
 
-    def __init__(self, *, gateway: bool, replicas: int, holdback: int) -> None:
+    def __init__(self, *, gateway: bool, replicas: int, holdback: int, strategy: str = "Canary") -> None:
         self.world = Simulation()
         self.versions = 0
         self.killed_after: int | None = None  # writes of the next plan, then the operator starts again
         self.plan = Plan()
-        rollout = {"deadline": "30m", "bake": {"duration": "5m", "holdbackPercent": holdback}}
+        rollout = {"strategy": strategy, "deadline": "30m", "bake": {"duration": "5m", "holdbackPercent": holdback}}
         spec: dict[str, Any] = {
             "model": {"name": "fraud"},
             "rollout": rollout,
@@ -276,17 +276,24 @@ EVENTS: dict[str, Event] = {
     "scaling": lambda d: d.change({"scaling": {"minReplicas": d.service["metadata"]["generation"] % 3 + 1}}),
     "first version named": lambda d: d.change({"model": {"name": None, "version": "fraud-1"}}),
     "family again": lambda d: d.change({"model": {"name": "fraud", "version": None}}),
+    "blue green": lambda d: d.change({"rollout": {"strategy": "BlueGreen", "promotion": "Manual"}}),
+    "canary again": lambda d: d.change({"rollout": {"strategy": "Canary", "promotion": "Auto"}}),
+    "promote": lambda d: d.world.update(
+        SERVICE, {"metadata": {"annotations": {names.ANNOTATION_PROMOTE: f"fraud-{d.versions}"}}}
+    ),
     "rollback": lambda d: d.annotate(names.ANNOTATION_ROLLBACK),
     "retry": lambda d: d.annotate(names.ANNOTATION_RETRY),
     "operator upgrade": _happens({"operator has server image": "fairlead-server:next"}),
 }
-WORLDS = st.tuples(st.booleans(), st.integers(1, 3), st.sampled_from([0, 5]))
+WORLDS = st.tuples(
+    st.booleans(), st.integers(1, 3), st.sampled_from([0, 5]), st.sampled_from(["Canary", "Canary", "BlueGreen"])
+)
 PLAYS = st.lists(st.sampled_from(sorted(EVENTS)), max_size=24)
 
 
-def play(world: tuple[bool, int, int], events: list[str]) -> Drama:
-    gateway, replicas, holdback = world
-    drama = Drama(gateway=gateway, replicas=replicas, holdback=holdback)
+def play(world: tuple[bool, int, int, str], events: list[str]) -> Drama:
+    gateway, replicas, holdback, strategy = world
+    drama = Drama(gateway=gateway, replicas=replicas, holdback=holdback, strategy=strategy)
     drama.reconcile()
     drama.settle()
     for name in events:
@@ -298,7 +305,7 @@ def play(world: tuple[bool, int, int], events: list[str]) -> Drama:
 
 @given(WORLDS, PLAYS)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
-def test_any_world_keeps_the_invariants_and_comes_to_rest(world: tuple[bool, int, int], events: list[str]) -> None:
+def test_any_world_keeps_the_invariants_and_comes_to_rest(world: tuple[bool, int, int, str], events: list[str]) -> None:
     drama = play(world, events)
     drama.change({"suspend": False})
     if world[0] and ("Gateway", "gateways", "public") not in drama.world.objects:
