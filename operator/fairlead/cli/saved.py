@@ -121,7 +121,7 @@ def status_of(saved: Obj, generation: int) -> Json:
     if saved["kind"] == names.INFERENCE_SERVICE.kind:
         status = _at_rest(status)
     old = int(saved["metadata"].get("generation") or 1)
-    return _renumbered(status, lambda number: generation if number == old else generation - 1)
+    return _renumbered(status, old, generation)
 
 
 def _at_rest(status: Json) -> Json:
@@ -134,16 +134,15 @@ def _at_rest(status: Json) -> Json:
     return rest
 
 
-def _renumbered(status: Json, number: Any) -> Json:
-    conditions = [
-        {**c, "observedGeneration": number(c.get("observedGeneration"))} for c in status.get("conditions", ())
-    ]
+def _renumbered(status: Json, old: int, generation: int) -> Json:
+    """Return the status as of the generation before: nobody has looked yet, and no pod of a Ready service is there."""
+    conditions = [{**c, "observedGeneration": generation - 1} for c in status.get("conditions", ())]
     changed: Json = {"conditions": conditions} if conditions else {}
     if "observedGeneration" in status:
-        changed["observedGeneration"] = number(status["observedGeneration"])
+        changed["observedGeneration"] = generation - 1
     if status.get("inconclusive"):
         open_ = status["inconclusive"]
-        changed["inconclusive"] = {**open_, "generation": number(open_.get("generation"))}
+        changed["inconclusive"] = {**open_, "generation": generation - (open_.get("generation") != old)}
     return {**status, **changed}
 
 

@@ -88,14 +88,17 @@ def test_a_rollout_begins_anew_and_what_had_not_baked_has_to_pass_again(rollout:
     assert status["rejected"]
 
 
-def test_generations_are_those_of_the_new_object() -> None:
+def test_what_is_restored_is_of_the_new_object_and_no_claim_about_the_present() -> None:
+    """A service that was Ready has no pod yet: whoever waits for it waits until the operator has looked."""
     obj = service(observedGeneration=7, inconclusive={"generation": 6, "reason": "r"})
     obj["metadata"]["generation"] = 7
     obj["status"]["conditions"] = [{**c, "observedGeneration": 7} for c in ready("Serving")]
     status = saved.status_of(kept(obj), 1)
-    assert status["observedGeneration"] == 1
+    assert status["observedGeneration"] == 0
     assert status["inconclusive"]["generation"] == 0
-    assert {c["observedGeneration"] for c in status["conditions"]} == {1}
+    assert {c["observedGeneration"] for c in status["conditions"]} == {0}
+    obj["status"]["inconclusive"]["generation"] = 7
+    assert saved.status_of(kept(obj), 1)["inconclusive"]["generation"] == 1, "the same wish stays undecided"
 
 
 @pytest.mark.parametrize(
