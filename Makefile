@@ -80,6 +80,11 @@ test-faults: venv tools ## A share of each class of faults; at most 4 min
 helm-lint: venv tools ## Lint and render the chart, check its schema
 	$(PYTEST) tests/chart -q
 
+.PHONY: check-rules
+check-rules: promtool ## Alert rules by promtool: they parse, and fire where tests/chart/rules.test.yaml says
+	promtool check rules charts/fairlead/files/monitoring/rules.yaml
+	promtool test rules tests/chart/rules.test.yaml
+
 .PHONY: test-e2e
 test-e2e: venv cluster images cluster-load ## The demo's story, each kind and each bad input on kind
 	$(PYTEST) tests/e2e/test_demo.py -q -s

@@ -1,4 +1,7 @@
-"""Writes what the chart takes from the code: CRDs and roles, the operator's and people's. Called by `make generate`."""
+"""Writes what the chart takes from the code: CRDs, roles of operator and people, dashboards.
+
+Called by `make generate`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from pathlib import Path
 
 from fairlead.api.crd import write_crds
 from fairlead.app.rbac import PEOPLE, RULES, Where
+
+from . import dashboards
 
 CHART = Path(__file__).resolve().parent.parent / "charts" / "fairlead" / "files"
 PEOPLE_ROLES: tuple[Where, ...] = ("view", "edit", "approve", "override")
@@ -30,6 +35,7 @@ def main() -> None:
     (CHART / "rules-lease.yaml").write_text(rules_yaml("lease"))
     for role in PEOPLE_ROLES:
         (CHART / f"rules-{role}.yaml").write_text(rules_yaml(role))
+    dashboards.write(CHART / "monitoring")
 
 
 if __name__ == "__main__":

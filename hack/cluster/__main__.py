@@ -107,6 +107,12 @@ def judges(config: Settings) -> None:
     sys.stdout.write(f"{config.bin}\n")
 
 
+def promtool(config: Settings) -> None:
+    """Makes promtool available, which checks alert rules; prints its folder as the last line."""
+    run_steps(config, graph.promtool_steps(config))
+    sys.stdout.write(f"{config.bin}\n")
+
+
 def status(config: Settings) -> None:
     """What is up."""
     sys.stdout.write(cluster.status(config) + "\n")
@@ -139,6 +145,7 @@ VERBS: dict[str, Callable[[Settings], None]] = {
     "tools": tools,
     "control-plane": control_plane,
     "judges": judges,
+    "promtool": promtool,
     "status": status,
     "docker-up": docker_up,
     "docker-down": docker_down,

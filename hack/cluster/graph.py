@@ -239,6 +239,11 @@ def judge_steps(settings: Settings) -> list[Step]:
     return [_go_step(settings, "go-judges", golang.judges(), programs), kubectl]
 
 
+def promtool_steps(settings: Settings) -> list[Step]:
+    """What checks alert rules."""
+    return [_go_step(settings, "go-promtool", golang.promtool(), {"promtool": "promtool"})]
+
+
 def image_steps(settings: Settings, source: str) -> list[Step]:
     """The project's own images; where nothing can be pulled, their bases first."""
     steps: list[Step] = []

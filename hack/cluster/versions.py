@@ -32,6 +32,8 @@ FLUX_RUNTIME: Final = "v0.110.0"
 HELM_4: Final = "v4.2.4"
 KSTATUS: Final = "v1.2.2"
 JUDGES_KUBERNETES: Final = "v0.36.3"
+# v3.13.0, as Go numbers it
+PROMETHEUS: Final = "v0.313.0"
 MIN_GO: Final = (1, 26)
 
 # Names as the manifests use them. Where no registry can be reached, images built here carry the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tomllib
 from pathlib import Path
@@ -215,3 +216,27 @@ def test_chart_operator_package_and_server_have_one_version() -> None:
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
     server = (ROOT / "images" / "runtime" / "fairlead_runtime" / "serve" / "oip.py").read_text()
     assert f'"version": "{__version__}"' in server
+
+
+def test_monitoring_is_off_until_asked_for() -> None:
+    kinds = {obj["kind"] for obj in render()}
+    assert not kinds & {"PodMonitor", "PrometheusRule", "ConfigMap"}
+
+
+def test_monitoring_has_monitors_rules_and_dashboards() -> None:
+    on = [f"monitoring.{part}.enabled=true" for part in ("podMonitors", "rules", "dashboards")]
+    objects = render(*on, "monitoring.rules.labels.release=prometheus", "namespaces={fraud}")
+    files = CHART / "files" / "monitoring"
+    (rule,) = of_kind(objects, "PrometheusRule")
+    assert rule["spec"] == yaml.safe_load((files / "rules.yaml").read_text())
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    boards = of_kind(objects, "ConfigMap")
+    assert [board["metadata"]["labels"]["grafana_dashboard"] for board in boards] == ["1", "1"]
+    for board in boards:
+        ((name, text),) = board["data"].items()
+        assert json.loads(text) == json.loads((files / name.removeprefix("fairlead-")).read_text())
+    operator, services = of_kind(objects, "PodMonitor")
+    pods = of_kind(objects, "Deployment")[0]["spec"]["template"]["metadata"]["labels"]
+    assert operator["spec"]["selector"]["matchLabels"].items() <= pods.items()
+    assert services["spec"]["selector"]["matchLabels"][names.LABEL_ROLE] == ROLE
+    assert services["spec"]["namespaceSelector"] == {"matchNames": ["fraud"]}
