@@ -185,9 +185,11 @@ def test_every_policy_is_about_pods_of_ours_and_both_ways() -> None:
 def test_jobs_are_spoken_to_by_nobody_and_reach_no_metadata_service() -> None:
     spec = policies(*FENCED, "networkPolicy.egressPorts={9000}")["team-a/fairlead-jobs"]
     assert spec["ingress"] == []
-    dns, out = spec["egress"]
+    dns, out, replays = spec["egress"]
     assert ports(dns) == {53}
     assert ports(out) == {9000}
+    assert ports(replays) == {8080}
+    assert [set(peer) for peer in replays["to"]] == [{"podSelector"}], "servers of the own namespace alone"
     blocks = [peer["ipBlock"] for peer in out["to"] if "ipBlock" in peer]
     assert {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]} in blocks
 

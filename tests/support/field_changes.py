@@ -71,6 +71,8 @@ _TOGETHER: Mapping[str, tuple[Json, Json]] = {
                          {"checks": [{"name": "a", "column": "y", "unique": {}}]}),
     "scaling.minReplicas": ({"scaling": {"minReplicas": 1}}, {"scaling": {"minReplicas": 2}}),
     "scaling.maxReplicas": ({"scaling": {"maxReplicas": 10}}, {"scaling": {"maxReplicas": 11}}),
+    "replay.requests": ({"rollout": {"replay": {"requests": 500}}}, {"rollout": {"replay": {"requests": 600}}}),
+    "replay.minRequests": ({"rollout": {"replay": {"minRequests": 100}}}, {"rollout": {"replay": {"minRequests": 90}}}),
     "rollout.stepsPercent": ({"rollout": {"stepsPercent": [5]}}, {"rollout": {"stepsPercent": [10]}}),
     "schema.policy": ({"schema": {"policy": "Infer", "columns": [{"name": "y", "type": "Float"}]}},
                       {"schema": {"policy": "Frozen", "columns": [{"name": "y", "type": "Float"}]}}),

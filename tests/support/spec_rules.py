@@ -106,6 +106,16 @@ def _order_replicas(value: Json, _choose: Choose) -> None:
     value["minReplicas"], value["maxReplicas"] = min(low, high), max(low, high)
 
 
+def _at_least_one_replica(value: Json, _choose: Choose) -> None:
+    value["minReplicas"] = max(1, value.get("minReplicas", 1))
+    value["maxReplicas"] = max(value["minReplicas"], value.get("maxReplicas", 10))
+
+
+def _order_requests(value: Json, _choose: Choose) -> None:
+    low, high = value.get("minRequests", 100), value.get("requests", 500)
+    value["minRequests"], value["requests"] = min(low, high), max(low, high)
+
+
 def _steps(value: Json) -> list[int]:
     return list(value.get("stepsPercent", [5, 25, 50]))
 
@@ -200,6 +210,10 @@ _EXACT: Mapping[str, Rule] = {
     "has(self.name) != has(self.version)": exactly_one(["name", "version"]),
     "self.minReplicas <= self.maxReplicas": Rule(
         lambda v: v.get("minReplicas", 1) <= v.get("maxReplicas", 10), _order_replicas
+    ),
+    "self.minReplicas > 0": Rule(lambda v: v.get("minReplicas", 1) > 0, _at_least_one_replica),
+    "self.minRequests <= self.requests": Rule(
+        lambda v: v.get("minRequests", 100) <= v.get("requests", 500), _order_requests
     ),
     "self.stepsPercent.all(s, s > 0 && s < 100)": Rule(
         lambda v: all(0 < step < 100 for step in _steps(v)), _bound_steps

@@ -36,6 +36,7 @@ RUNNERS = {
     "Cleanup": "fairlead_runtime.cleanup:run",
     "Evaluate": "fairlead_runtime.evaluate.job:run",
     "Monitor": "fairlead_runtime.monitor.job:run",
+    "Replay": "fairlead_runtime.replay.job:run",
     "Serve": "fairlead_runtime.serve:run",
     "fetch": "fairlead_runtime.train.container:fetch",
     "publish": "fairlead_runtime.train.container:publish",

@@ -2,7 +2,7 @@
 
 The salt comes from the store's secret key: all pods of a service have the same one, and who reads captures alone has
 none. New credentials also mean new hashes; a hash column says by `mark` which salt made it. Must never write the salt
-or a value anywhere. Used by `serve/capture.py` and `monitor/inputs.py`.
+or a value anywhere. Used by `serve/capture.py`, `monitor/inputs.py` and `replay`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Hasher:
     def __init__(self, salt: bytes) -> None:
         self._salt = salt
         self.mark = hmac.new(salt, b"mark", hashlib.sha256).hexdigest()[:16].encode()
+        self.token = hmac.new(salt, b"replay", hashlib.sha256).hexdigest()[:32]  # lets the replay Job in, no one else
 
     def hash(self, value: Any) -> str | None:
         """Return 16 hex digits for a value, the same for equal ones; None for a missing one."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from fairlead.contract.base import Digest, Duration, Model, Name, Text
+from fairlead.contract.base import ColumnName, Digest, Duration, Model, Name, Text
 from fairlead.contract.schema import FREE_FORM, LIST_SET, cel
 
 from . import meta
@@ -41,9 +41,14 @@ class Scaling(Model):
     model_config = {
         "json_schema_extra": cel(
             ("self.minReplicas <= self.maxReplicas", "scaling: minReplicas must not be over maxReplicas"),
+            (
+                "self.minReplicas > 0",
+                "scaling.minReplicas: write 1 or more; nothing would wake a service that is scaled to zero, "
+                "and its requests would fail",
+            ),
         )
     }
-    min_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    min_replicas: Annotated[int, Field(ge=0, le=1000)] = Field(1, description="At least 1.")
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 10
     target_cpu_percent: Annotated[int, Field(ge=1, le=1000)] = Field(70, alias="targetCPUPercent")
 
@@ -97,6 +102,29 @@ class Bake(Model):
     holdback_percent: Annotated[int, Field(ge=0, le=50)] = 5
 
 
+class Replay(Model):
+    """Captured requests run against a new revision, and against the stable one, before its first user."""
+
+    model_config = {
+        "json_schema_extra": cel(
+            ("self.minRequests <= self.requests", "rollout.replay: minRequests must not be over requests"),
+        )
+    }
+    requests: Annotated[int, Field(ge=30, le=10_000)] = Field(500, description="At most so many, the newest.")
+    min_requests: Annotated[int, Field(ge=30, le=10_000)] = Field(
+        100, description="With fewer that are captured, it is not possible."
+    )
+    max_disagreement_percent: Annotated[float, Field(gt=0, le=100)] = Field(
+        10, description="Answers that may differ from the stable revision's. More errors and slow ones: as judge says."
+    )
+    slices: Annotated[list[ColumnName], Field(max_length=3)] | None = Field(
+        None, json_schema_extra=LIST_SET, description="Columns whose values are compared each by itself, too."
+    )
+    on_not_possible: Literal["Proceed", "RollBack"] = Field(
+        "Proceed", description="When too few requests are captured: on to the first step, or back and Inconclusive."
+    )
+
+
 class Rollout(Model):
     """How a new revision takes over."""
 
@@ -120,6 +148,7 @@ class Rollout(Model):
     )
     judge: Judge = Judge()
     step: StepRules = StepRules()
+    replay: Replay | None = Field(None, description="Set it, if only to {}, to replay captured requests first.")
     deadline: Duration = "2h"
     on_inconclusive: Literal["RollBack", "Hold"] = "RollBack"
     bake: Bake = Bake()
@@ -180,10 +209,23 @@ class RevisionStatus(Model):
     serve: dict[str, Any] | None = Field(None, json_schema_extra=FREE_FORM, description="The servers' input document.")
 
 
+class ReplayStatus(Model):
+    """The replay of captured requests before the first step."""
+
+    attempt: meta.JobAttempt | None = None
+    failures: int = 0
+    retry_at: str = ""
+    outcome: str = Field("", description="Passed, Failed, NotPossible or NotRun; empty while it goes on.")
+    refuses: str = Field("", description="When it failed: digest, or revision where only latency did.")
+    requests: int = 0
+    message: Text = ""
+    result_key: str = Field("", description="Every comparison, in the store.")
+
+
 class RolloutStatus(Model):
     """The rollout in progress."""
 
-    state: str = Field(description="Preparing, Step, Promoting, Baking, Held or RollingBack.")
+    state: str = Field(description="Preparing, Replaying, Step, Promoting, Baking, Held or RollingBack.")
     kind: str = Field(
         "Canary", description="The strategy; First: nothing served before; Return: to the last good revision."
     )
@@ -201,6 +243,7 @@ class RolloutStatus(Model):
     verdict: str = ""
     reason: str = ""
     message: Text = ""
+    replay: ReplayStatus | None = None
     evidence: dict[str, Any] | None = Field(None, json_schema_extra=FREE_FORM, description="The judge's state.")
     signals: Annotated[list[dict[str, Any]], Field(max_length=5)] | None = Field(
         None, description="Per signal: rates, limit, evidence."

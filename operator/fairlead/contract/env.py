@@ -53,3 +53,5 @@ HEADER_MODEL_VERSION = "x-fairlead-model-version"
 HEADER_MODEL_DIGEST = "x-fairlead-model-digest"
 HEADER_REVISION = "x-fairlead-revision"
 HEADER_RESPONSE_ID = "x-fairlead-response-id"
+HEADER_REPLAY = "x-fairlead-replay"  # carries a token that only who holds the store's secret can make
+PATH_REPLAY = "/replay"  # of the public port: predicts, and neither counts nor captures

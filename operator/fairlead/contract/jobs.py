@@ -125,6 +125,34 @@ class CleanupInput(Model):
     older_than_days: float | None = None
 
 
+class ReplayLimits(Model):
+    """What the candidate may be worse by than the stable revision when both answer the same captured requests."""
+
+    max_disagreement_percent: float
+    max_more_errors_points: float
+    slow_ms: float | None = None
+    max_more_slow_points: float | None = None
+    confidence_percent: float = 95
+
+
+class ReplayInput(Model):
+    """Send captured requests to the candidate and to the stable revision, before the candidate's first user."""
+
+    kind: Literal["Replay"] = "Replay"
+    version: Literal[1] = 1
+    namespace: Name
+    name: Name = Field(description="The InferenceService.")
+    rollout: str = Field(description="RFC 3339: when the rollout began; only requests before it are replayed.")
+    stable: ArtifactRef
+    stable_url: str
+    candidate: ArtifactRef
+    candidate_url: str
+    requests: int
+    min_requests: int
+    slices: list[str] = Field(default_factory=list)
+    limits: ReplayLimits
+
+
 class Capture(Model):
     """Which requests are kept for drift and retraining."""
 
@@ -233,12 +261,37 @@ class CleanupSummary(Model):
     bytes: int = 0
 
 
+class ReplayCheck(Model):
+    """One thing that was compared, of all replayed requests or of a slice of them."""
+
+    signal: Literal["Disagreement", "Errors", "Latency"]
+    slice: Annotated[str, Field(max_length=80, description="column=value; empty: all requests.")] = ""
+    requests: int
+    percent: float = Field(description="Disagreement, or by how many points more of them failed or were slow.")
+    limit: float
+    low: float = Field(description="Lower bound of percent; over the limit it fails.")
+    failed: bool = False
+
+
+class ReplaySummary(Model):
+    """How the candidate answered what users had asked before."""
+
+    kind: Literal["Replay"] = "Replay"
+    version: Literal[1] = 1
+    outcome: Literal["Passed", "Failed", "NotPossible"]
+    message: Text = ""
+    requests: int = 0
+    compared: int = Field(0, description="Comparisons, slices included; each is made with so much more confidence.")
+    checks: list[ReplayCheck] = Field(default_factory=list, max_length=10, description="The worst first.")
+    result_key: str = ""
+
+
 Summary = Annotated[
-    SnapshotSummary | TrainSummary | EvaluateSummary | MonitorSummary | CleanupSummary | ErrorInfo,
+    SnapshotSummary | TrainSummary | EvaluateSummary | MonitorSummary | CleanupSummary | ReplaySummary | ErrorInfo,
     Field(discriminator="kind"),
 ]
 JobInput = Annotated[
-    SnapshotInput | TrainInput | CollectInput | EvaluateInput | MonitorInput | CleanupInput | ServeInput,
+    SnapshotInput | TrainInput | CollectInput | EvaluateInput | MonitorInput | CleanupInput | ReplayInput | ServeInput,
     Field(discriminator="kind"),
 ]
 

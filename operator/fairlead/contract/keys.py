@@ -77,6 +77,11 @@ def feedback(namespace: str, service: str, date: str, hour: str) -> str:
     return _folder("captures", namespace, service, date, hour, "feedback")
 
 
+def replay(namespace: str, service: str, input_digest: str) -> str:
+    """Return the folder of a replay: result.json; beside the captures, so that their retention holds for it too."""
+    return _folder("captures", namespace, service, "replays", _hex(input_digest))
+
+
 def report(namespace: str, monitor: str, time: str) -> str:
     """Return the folder of a drift report: report.html report.json; time is YYYYMMDDTHHMMZ."""
     return _folder("reports", namespace, monitor, time)

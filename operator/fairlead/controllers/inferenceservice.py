@@ -83,6 +83,7 @@ class InferenceServiceController(Controller[InferenceServiceSnapshot]):
         Watch(names.AUTOSCALER, owner_key(KIND)),
         Watch(names.DISRUPTION_BUDGET, owner_key(KIND)),
         Watch(names.CRON_JOB, owner_key(KIND)),
+        Watch(names.JOB, owner_key(KIND)),
         Watch(names.POD, owner_key(KIND)),
         Watch(names.HTTP_ROUTE, _services_of_route),
         Watch(names.GATEWAY, _services_of_gateway),
@@ -115,11 +116,19 @@ class InferenceServiceController(Controller[InferenceServiceSnapshot]):
             counters=await _counters(world, service, pods),
             images=ServingImages(settings.server_image, settings.jobs_image, settings.image_pull_policy),
             gateway_api_present=settings.gateway_api_present,
+            jobs=tuple(view.owned_by(names.JOB, service.uid)),
+            job_pods=_replay_pods(view, service),
         )
 
     def plan(self, snapshot: InferenceServiceSnapshot, now: datetime) -> Plan:
         """Decide."""
         return plan_inferenceservice(snapshot, now)
+
+
+def _replay_pods(view: View, service: InferenceService) -> tuple[Obj, ...]:
+    replayed = service.status.rollout.replay if service.status.rollout else None
+    attempt = replayed.attempt if replayed else None
+    return tuple(view.pods_of_job(service.namespace, attempt.job)) if attempt else ()
 
 
 def _versions(view: View, service: InferenceService) -> tuple[ModelVersion, ...]:

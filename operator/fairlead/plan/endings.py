@@ -2,9 +2,9 @@
 
 | ending | refused |
 |---|---|
-| errors, signature, digest, a person's word | the model digest, in any predictor |
+| errors, signature, digest, replay, a person's word | the model digest, in any predictor |
 | crash, out of memory, not ready, latency | the revision: other resources make a new one |
-| deadline, unschedulable, image or Secret absent | nothing: it is tried again on a new spec or a retry |
+| deadline, unschedulable, no replay, image or Secret absent | nothing: it is tried again on a new spec or a retry |
 | superseded by another target | nothing |
 | promoted | |
 
@@ -21,6 +21,7 @@ from fairlead.api.inferenceservice import (
     Inconclusive,
     InferenceServiceStatus,
     Rejection,
+    ReplayStatus,
     RevisionStatus,
     RolloutSummary,
 )
@@ -34,6 +35,8 @@ ERROR_RATE, LATENCY = "ErrorRate", "Latency"
 RETURNED_BY_REQUEST = "RolledBackByRequest"
 SUPERSEDED = "Superseded"
 DEADLINE = "DeadlineExceeded"
+REPLAY_FAILED = "ReplayFailed"
+NOT_REPLAYED = "NotReplayed"
 PROMOTED, ROLLED_BACK, UNDECIDED = "Promoted", "RolledBack", "Inconclusive"
 
 _SIGNALS = {"errors": ERROR_RATE, "latency": LATENCY}
@@ -62,6 +65,16 @@ def by_judge(verdict: Verdict) -> Ending:
     reason = _SIGNALS.get(verdict.signal or "", ERROR_RATE)
     refuses = "revision" if reason == LATENCY else "digest"
     return Ending(ROLLED_BACK, reason, _capital(verdict.reason) + ".", refuses, verdict)
+
+
+def by_replay(replayed: ReplayStatus) -> Ending:
+    """End by what captured requests showed, before the first user."""
+    return Ending(ROLLED_BACK, REPLAY_FAILED, replayed.message, replayed.refuses)
+
+
+def by_no_replay(message: str) -> Ending:
+    """End because captured requests could not be replayed: that proves nothing."""
+    return Ending(UNDECIDED, NOT_REPLAYED, f"Captured requests were not replayed. {message}", "nothing")
 
 
 def by_person() -> Ending:

@@ -13,6 +13,7 @@
 | the Gateway refuses the route | Reconciling RouteRefused | goes on when it takes the route |
 | spec.suspend | Reconciling Suspended | goes on when it is false; what serves goes on serving |
 | Preparing: pods start | Reconciling Preparing, or what hinders them | Step, RollingBack; a first version: Serving |
+| Replaying: captured requests, no user | Reconciling Replaying, or what hinders it | Step, Held, RollingBack |
 | Step: the canary has a share | Reconciling CanaryProgressing | Step, Promoting, Held, RollingBack |
 | Held: both arms fail | Reconciling SharedIncident | Step, Promoting or Baking; RollingBack |
 | Held: counters cannot be read | Reconciling ScrapeFailed | Step, Promoting or Baking; RollingBack |
@@ -44,8 +45,10 @@ from fairlead.api.conditions import format_time, parse_time
 from fairlead.api.inferenceservice import InferenceService, InferenceServiceStatus, RevisionStatus, RolloutSummary
 from fairlead.api.modelversion import ModelVersion
 
+from . import replay
 from .analysis import Counters, Evidence, Finding, analyse
 from .children import Image, owner_of
+from .replay import ReplayNow
 from .revision import ServingImages, describe_revision
 from .rollout import advance, change
 from .route import ROUTE_PENDING, RouteFacts, conflict, find_claimant, route_facts
@@ -84,6 +87,8 @@ class InferenceServiceSnapshot:
     counters: Counters
     images: ServingImages
     gateway_api_present: bool
+    jobs: tuple[Obj, ...] = ()  # its own
+    job_pods: tuple[Obj, ...] = ()  # of the present replay
 
     @property
     def by_ratio(self) -> bool:
@@ -112,6 +117,7 @@ def plan_inferenceservice(snapshot: InferenceServiceSnapshot, now: datetime) -> 
     evidence, finding = _analysis(snapshot, status, arms, route)
     if evidence is not None:
         status = change(status, evidence=evidence.to_dict())
+    status, replayed = replay.follow(service, status, _jobs(snapshot), now)
     seen = Seen(
         now=now,
         spec=service.spec,
@@ -127,7 +133,11 @@ def plan_inferenceservice(snapshot: InferenceServiceSnapshot, now: datetime) -> 
         by_ratio=snapshot.by_ratio,
     )
     after = describe_rollout(advance(status, seen), evidence, finding)
-    return _as_plan(snapshot, seen, after, _Said(selection, route, asked.note))
+    return _as_plan(snapshot, seen, after, _Said(selection, route, asked.note, replayed))
+
+
+def _jobs(snapshot: InferenceServiceSnapshot) -> replay.Jobs:
+    return replay.Jobs(snapshot.jobs, snapshot.job_pods, Image(snapshot.images.jobs, snapshot.images.pull_policy))
 
 
 @dataclass(frozen=True)
@@ -137,6 +147,7 @@ class _Said:
     selection: Selection
     route: RouteFacts
     note: str
+    replay: ReplayNow
 
 
 def _as_plan(snapshot: InferenceServiceSnapshot, seen: Seen, status: InferenceServiceStatus, said: _Said) -> Plan:
@@ -158,6 +169,7 @@ def _as_plan(snapshot: InferenceServiceSnapshot, seen: Seen, status: InferenceSe
         finding=seen.finding,
         stable_approved=_is_stable_approved(snapshot, status),
         state_s=seen.since(status.rollout.state_since) if status.rollout else 0.0,
+        replay_problem=said.replay.problem,
         note=said.note,
     )
     wanted = Wanted(
@@ -172,7 +184,7 @@ def _as_plan(snapshot: InferenceServiceSnapshot, seen: Seen, status: InferenceSe
     )
     body = {name: getattr(status, name) for name in type(status).model_fields if name != "conditions"}
     return Plan(
-        actions=plan_children(snapshot.children, wanted),
+        actions=(*plan_children(snapshot.children, wanted), *said.replay.actions),
         status=new_status(service, describe(view), seen.now, **body),
         requeue_after_s=_again(service.status, status),
     )

@@ -3,7 +3,8 @@
 | state | what holds | next |
 |---|---|---|
 | (none) | the stable revision has all traffic | Preparing, when another revision should serve |
-| Preparing | canary and baseline start, without traffic | Step; none for a first or returning one; RollingBack |
+| Preparing | canary and baseline start, without traffic | Replaying or Step; none for a first one; RollingBack |
+| Replaying | captured requests are answered by both, none of a user | Step; Held; RollingBack |
 | Step | the canary has its weight, the judge looks on | the next Step; Promoting on PASS; Held; RollingBack |
 | Promoting | the canary grows to carry all traffic | Baking; RollingBack |
 | Baking | the new revision is stable, the previous one keeps a share | none; Held; RollingBack |
@@ -25,6 +26,7 @@ from fairlead.contract.base import duration_s
 from . import endings
 from .analysis import Evidence, Finding, is_measured
 from .judge import Decision
+from .replay import is_due
 from .revision import baseline_of
 from .sizes import (
     BAKING,
@@ -34,6 +36,7 @@ from .sizes import (
     HELD,
     PREPARING,
     PROMOTING,
+    REPLAYING,
     RETURN,
     ROLLING_BACK,
     STEP,
@@ -63,7 +66,8 @@ def advance(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatu
     if hold is not None:
         return _held(status, seen, state, hold)
     status = _resumed(status, seen, state)
-    return {PREPARING: _preparing, STEP: _step, PROMOTING: _promoting, BAKING: _baking}[state](status, seen)
+    forward = {PREPARING: _preparing, REPLAYING: _replaying, STEP: _step, PROMOTING: _promoting, BAKING: _baking}
+    return forward[state](status, seen)
 
 
 def change(status: InferenceServiceStatus, **fields: Any) -> InferenceServiceStatus:
@@ -146,10 +150,38 @@ def _resumed(status: InferenceServiceStatus, seen: Seen, state: str) -> Inferenc
 def _preparing(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
     rollout = status.rollout
     assert rollout is not None
-    if rollout.kind != CANARY and is_whole_ready(status, seen):
-        return _promoted(status, seen)
-    if rollout.kind == CANARY and is_sized(status, wanted_sizes(status, seen.spec, seen.arms), seen.arms):
-        return _to_step(status, seen, rollout.next_weight)
+    if not _is_prepared(status, seen):
+        return _rescued(status, seen)
+    if rollout.kind in COMPARED and is_due(seen.spec, status):
+        return _enter(status, seen, REPLAYING)
+    return _exposed(status, seen)
+
+
+def _is_prepared(status: InferenceServiceStatus, seen: Seen) -> bool:
+    rollout = status.rollout
+    assert rollout is not None
+    if rollout.kind != CANARY:
+        return is_whole_ready(status, seen)
+    return is_sized(status, wanted_sizes(status, seen.spec, seen.arms), seen.arms)
+
+
+def _replaying(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
+    if _is_prepared(status, seen) and not is_due(seen.spec, status):
+        return _exposed(status, seen)
+    return _rescued(status, seen)
+
+
+def _exposed(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
+    """Let the first users come: by the first step, or all of them."""
+    rollout = status.rollout
+    assert rollout is not None
+    return _to_step(status, seen, rollout.next_weight) if rollout.kind == CANARY else _promoted(status, seen)
+
+
+def _rescued(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
+    """Let a ready canary take over while nothing of the stable revision serves, else the status as it is."""
+    rollout = status.rollout
+    assert rollout is not None
     nothing_serves = seen.arm(status.stable).ready == 0 and seen.arm(status.baseline).ready == 0
     waited = seen.since(rollout.started_at) >= RESCUE_S
     if nothing_serves and waited and seen.arm(status.canary).ready > 0 and rollout.kind in COMPARED:

@@ -13,11 +13,13 @@ from fairlead.api.inferenceservice import InferenceService, InferenceServiceStat
 from fairlead.contract.base import duration_s
 
 from .analysis import Finding
-from .endings import DEADLINE
+from .endings import DEADLINE, NOT_REPLAYED
+from .pending_pods import Problem
+from .replay import NOT_POSSIBLE
 from .route import RouteProblem
 from .selection import VERSION_REJECTED, Selection
 from .serving_pods import CANARY_NOT_READY, ArmFacts
-from .sizes import BAKING, BLUE_GREEN, FIRST, HELD, PREPARING, PROMOTING, RETURN, ROLLING_BACK, STEP
+from .sizes import BAKING, BLUE_GREEN, FIRST, HELD, PREPARING, PROMOTING, REPLAYING, RETURN, ROLLING_BACK, STEP
 from .stops import INCONCLUSIVE, PREPARE_S, SUSPENDED
 
 SERVING = "Serving"
@@ -46,6 +48,7 @@ class View:
     finding: Finding | None
     stable_approved: bool
     state_s: float
+    replay_problem: Problem | None = None
     note: str = ""
 
     def arm(self, revision: RevisionStatus | None) -> ArmFacts:
@@ -77,6 +80,7 @@ def _in_rollout(view: View) -> Conditions:
         return working(rollout.held_for, rollout.message)
     sentences = {
         PREPARING: _preparing,
+        REPLAYING: _replaying,
         STEP: _stepping,
         PROMOTING: _promoting,
         BAKING: _baking,
@@ -102,6 +106,14 @@ def _preparing(view: View, rollout: RolloutStatus) -> Conditions:
     return working(PREPARING, f"Pods of {_name(status.canary)} start, {canary.ready} ready; {then}.")
 
 
+def _replaying(view: View, rollout: RolloutStatus) -> Conditions:
+    status, problem = view.status, view.replay_problem
+    what = f"Captured requests are replayed to {_name(status.canary)} and to {_name(status.stable)}, none of a user"
+    if problem is not None:
+        return working(problem.reason, f"{what}: {problem.message}")
+    return working(REPLAYING, f"{what}; then it gets {rollout.next_weight} %.")
+
+
 def _stepping(view: View, rollout: RolloutStatus) -> Conditions:
     spec, finding = view.service.spec, view.finding
     steps = len(spec.rollout.steps_percent)
@@ -109,7 +121,9 @@ def _stepping(view: View, rollout: RolloutStatus) -> Conditions:
         f"{_version(view.status.canary)} gets {_reached(view, rollout)} of the requests, step {rollout.step} of {steps}"
     )
     if finding is None:
-        return working(CANARY_PROGRESSING, f"{share}.")
+        replayed = rollout.replay
+        skipped = f" Not replayed: {replayed.message}" if replayed and replayed.outcome == NOT_POSSIBLE else ""
+        return working(CANARY_PROGRESSING, f"{share}.{skipped}")
     had = f"{finding.verdict.step_canary} of {spec.rollout.step.min_requests} requests in this step"
     return working(CANARY_PROGRESSING, f"{share}, {had}: {finding.verdict.reason}.")
 
@@ -232,7 +246,7 @@ def _undecided(view: View) -> Conditions | None:
         return None
     if open_.generation != view.service.generation or not _is_asked(view, open_.version):
         return None
-    reason = INCONCLUSIVE if open_.reason in (DEADLINE, CANARY_NOT_READY) else open_.reason
+    reason = INCONCLUSIVE if open_.reason in (DEADLINE, CANARY_NOT_READY, NOT_REPLAYED) else open_.reason
     serves = f", {view.status.stable.version} serves" if view.status.stable else ""
     message = f"Version {open_.version} was not promoted{serves}: {open_.message}"
     return stalled(reason, f"{message} It is tried again on a new spec or `kubectl fairlead retry`.")

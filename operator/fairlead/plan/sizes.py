@@ -17,6 +17,7 @@ from .serving_pods import ArmFacts
 PREPARING, STEP, PROMOTING, BAKING, HELD, ROLLING_BACK = (
     "Preparing", "Step", "Promoting", "Baking", "Held", "RollingBack",
 )  # fmt: skip
+REPLAYING = "Replaying"  # as Preparing: canary and baseline are ready and have no user yet
 JUDGED = (STEP, PROMOTING, BAKING)  # states in which counters are read and compared
 FIRST, RETURN, CANARY, BLUE_GREEN = "First", "Return", "Canary", "BlueGreen"
 COMPARED = (CANARY, BLUE_GREEN)  # kinds of rollouts whose revision is on trial until its bake is over

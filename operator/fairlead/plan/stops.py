@@ -17,9 +17,22 @@ from . import endings
 from .analysis import Finding
 from .endings import Ending
 from .judge import Decision
+from .replay import FAILED, NOT_POSSIBLE, NOT_RUN, is_due
 from .route import RouteProblem
 from .serving_pods import ArmFacts
-from .sizes import BAKING, BLUE_GREEN, COMPARED, FIRST, PREPARING, PROMOTING, RETURN, STEP, is_sized, wanted_sizes
+from .sizes import (
+    BAKING,
+    BLUE_GREEN,
+    COMPARED,
+    FIRST,
+    PREPARING,
+    PROMOTING,
+    REPLAYING,
+    RETURN,
+    STEP,
+    is_sized,
+    wanted_sizes,
+)
 
 SUSPENDED = "Suspended"
 SHARED_INCIDENT = "SharedIncident"
@@ -63,7 +76,8 @@ class Seen:
 
 def ending_now(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending | None:
     """Return why the rollout must go back now, strongest first: facts, the judge, a person, another target, time."""
-    found = (check(status, seen, state) for check in (_by_fault, _by_judge, _by_person, _by_target, _by_time))
+    checks = (_by_fault, _by_judge, _by_replay, _by_person, _by_target, _by_time)
+    found = (check(status, seen, state) for check in checks)
     return next((ending for ending in found if ending is not None), None)
 
 
@@ -81,6 +95,17 @@ def _by_fault(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending 
 def _by_judge(_status: InferenceServiceStatus, seen: Seen, _state: str) -> Ending | None:
     failed = seen.finding is not None and seen.finding.decision is Decision.FAIL
     return endings.by_judge(seen.finding.verdict) if failed and seen.finding else None
+
+
+def _by_replay(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending | None:
+    replayed = status.rollout.replay if status.rollout else None
+    if state != REPLAYING or replayed is None:
+        return None
+    if replayed.outcome == FAILED:
+        return endings.by_replay(replayed)
+    asked = seen.spec.rollout.replay
+    stays = asked is not None and asked.on_not_possible == "RollBack" and replayed.outcome == NOT_POSSIBLE
+    return endings.by_no_replay(replayed.message) if stays or replayed.outcome == NOT_RUN else None
 
 
 def _by_person(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending | None:
@@ -118,6 +143,8 @@ def _overdue(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending |
     if not _is_past(rollout, seen, deadline):
         return None
     hold = hold_now(status, seen, state)
+    if state == REPLAYING and hold is None:
+        return endings.by_deadline(seen.spec.rollout.deadline, None, "captured requests were not replayed by then.")
     if state == STEP and (hold is None or hold.reason == INCONCLUSIVE):
         if seen.spec.rollout.on_inconclusive == "Hold" or _has_passed(seen):
             return None
@@ -201,7 +228,9 @@ def _previewed(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold |
     """A revision that is ready, where a person has the last word before its first request."""
     rollout, canary = status.rollout, status.canary
     assert rollout is not None
-    if state != PREPARING or rollout.kind != BLUE_GREEN or canary is None or not is_whole_ready(status, seen):
+    if state not in (PREPARING, REPLAYING) or rollout.kind != BLUE_GREEN or is_due(seen.spec, status):
+        return None
+    if canary is None or not is_whole_ready(status, seen):
         return None
     if seen.spec.rollout.promotion == "Auto" or seen.promote in (canary.version, canary.name):
         return None

@@ -18,6 +18,7 @@ from .sizes import (
     COMPARED,
     PREPARING,
     PROMOTING,
+    REPLAYING,
     ROLLING_BACK,
     STEP,
     active_state,
@@ -76,7 +77,7 @@ def _with_stand_in(
 ) -> tuple[Share, ...]:
     """Add the baseline while it gets no share of its own, if the stable arm needs it."""
     stable, baseline = status.stable, status.baseline
-    idle = active_state(status.rollout) in (PREPARING, ROLLING_BACK)
+    idle = active_state(status.rollout) in (PREPARING, REPLAYING, ROLLING_BACK)
     if stable is None or baseline is None or not idle or arms.get(stable.name, ArmFacts()).ready > 0:
         return shares
     return (*shares, Share(baseline, BASELINE, 0))

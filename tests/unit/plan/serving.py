@@ -192,6 +192,13 @@ def _percents(world: Simulation, by_role: Mapping[str, float]) -> dict[str, floa
     return {arm_names(world, role)[0]: percent for role, percent in by_role.items()}
 
 
+def _autoscalers_add(world: Simulation, count: int, _more: Mapping[str, Any]) -> None:
+    for scaler in world.list(names.AUTOSCALER):
+        address = world.find(f"Deployment/{scaler['metadata']['name']}")
+        replicas = max(0, world.objects[address]["spec"]["replicas"] + count)
+        world.update(address, {"spec": {"replicas": replicas}})
+
+
 def _counters_fail(world: Simulation, role: str, more: Mapping[str, Any]) -> None:
     for name in arm_names(world, role):
         for pod in pods_of(world, name):
@@ -221,6 +228,7 @@ HAPPENINGS |= {
     "pods go": _pods_go,
     "gateway answers": gateway_answers,
     "requests": requests,
+    "autoscalers add": _autoscalers_add,
     "counters fail": _counters_fail,
     "counters answer": _counters_answer,
     "gateway api is there": _without_gateway_api,

@@ -16,6 +16,7 @@ from tests.unit.plan.telling import check_laws
 from fairlead.api import names
 from fairlead.api.conditions import find_condition
 from fairlead.controllers.inferenceservice import CONTROLLER
+from fairlead.plan.jobs import is_finished
 from fairlead.plan.sizes import baseline_share, held_back_pods, ratio_pods
 from fairlead.plan.types import Apply, Create, Delete, Key, Plan, Scale
 
@@ -36,12 +37,21 @@ def _state(status: Mapping[str, Any]) -> str:
 class Drama:
     """One service in a world in which things happen; every plan is held against the invariants."""
 
-    def __init__(self, *, gateway: bool, replicas: int, holdback: int, strategy: str = "Canary") -> None:
+    def __init__(
+        self, *, gateway: bool, replicas: int, holdback: int, strategy: str = "Canary", replay: bool = False
+    ) -> None:
         self.world = Simulation()
         self.versions = 0
         self.killed_after: int | None = None  # writes of the next plan, then the operator starts again
         self.plan = Plan()
-        rollout = {"strategy": strategy, "deadline": "30m", "bake": {"duration": "5m", "holdbackPercent": holdback}}
+        self.replay_came_late = not replay  # the field was set while a rollout went on
+        rollout: dict[str, Any] = {
+            "strategy": strategy,
+            "deadline": "30m",
+            "bake": {"duration": "5m", "holdbackPercent": holdback},
+        }
+        if replay:
+            rollout["replay"] = {}
         spec: dict[str, Any] = {
             "model": {"name": "fraud"},
             "rollout": rollout,
@@ -105,12 +115,14 @@ class Drama:
         status = self.plan.status
         assert status is not None
         self.check_route(status)
+        self.check_autoscalers()
         self.check_sizes(before, status)
         self.check_deletions(status)
         assert len(json.dumps(status)) <= 16 * 1024, "a status is at most 16 KiB"
         canary, stable = status.get("canary"), status.get("stable")
         assert not (canary and stable and canary["name"] == stable["name"]), "a canary is another revision"
         self.check_refusals(before, status)
+        self.check_replay(status)
         rollout = status.get("rollout")
         assert bool(rollout) == (self.plan.requeue_after_s is not None) or not rollout, "a rollout is looked at again"
 
@@ -125,6 +137,19 @@ class Drama:
                 for backend in backends:
                     alone = backend["name"] == status["stable"]["name"] and nobody_else
                     assert self.ready_pods(backend["name"]) or alone, "no weight without ready endpoints"
+
+    def check_autoscalers(self) -> None:
+        """Where an autoscaler rules, replicas are only raised, and only to what it would raise them to itself."""
+        minima = {hpa["metadata"]["name"]: hpa["spec"]["minReplicas"] for hpa in self.world.list(names.AUTOSCALER)}
+        for action in self.plan.actions:
+            if isinstance(action, Delete) and action.observed["kind"] == names.AUTOSCALER.kind:
+                minima.pop(action.observed["metadata"]["name"])
+            if isinstance(action, Apply) and action.body["kind"] == names.AUTOSCALER.kind:
+                minima[action.body["metadata"]["name"]] = action.body["spec"]["minReplicas"]
+        for action in self.plan.actions:
+            if isinstance(action, Scale) and action.observed["metadata"]["name"] in minima:
+                before = action.observed["spec"]["replicas"]
+                assert before < action.replicas <= minima[action.observed["metadata"]["name"]], "a fight over replicas"
 
     def check_sizes(self, before: Mapping[str, Any], status: Mapping[str, Any]) -> None:
         rollout, stable = status.get("rollout"), status.get("stable")
@@ -155,6 +180,7 @@ class Drama:
             if isinstance(action, Create):
                 roles = ("stable", "canary", "baseline", "previous")
                 known = [(status.get(role) or {}).get("name") for role in roles]
+                known.append((((status.get("rollout") or {}).get("replay") or {}).get("attempt") or {}).get("job"))
                 assert action.body["metadata"]["name"] in known, "nothing is made that status does not know"
 
     def check_refusals(self, before: Mapping[str, Any], status: Mapping[str, Any]) -> None:
@@ -166,6 +192,14 @@ class Drama:
         for entry in refused:
             same = new["content"] == entry["content"] if entry.get("revision") else new["digest"] == entry["digest"]
             assert not same, "what was refused never comes back"
+
+    def check_replay(self, status: Mapping[str, Any]) -> None:
+        """Before its replay a canary has no user, unless nothing else serves."""
+        rollout, asked = status.get("rollout") or {}, self.service["spec"]["rollout"].get("replay")
+        if asked is None or rollout.get("kind") != "Canary" or _state(status) != "Step" or rollout["step"] != 1:
+            return
+        assert "replay" in rollout or self.replay_came_late, "a canary gets users before its replay"
+        assert (rollout.get("replay") or {}).get("outcome") in ("Passed", "NotPossible", None)
 
     def check_world(self) -> None:
         deployments = [obj["metadata"]["name"] for obj in self.world.list(names.DEPLOYMENT)]
@@ -183,6 +217,7 @@ class Drama:
             serving.pods_run(self.world)
             serving.gateway_answers(self.world)
             self.reconcile()
+            _replay("Passed")(self)
 
 
 def _happens(said: Mapping[str, Any], role: str = "") -> Event:
@@ -217,6 +252,19 @@ def _withdraw(drama: Drama) -> None:
     drama.world.update(("ModelVersion", NAMESPACE, f"fraud-{drama.versions}"), {"status": {"stage": "Rejected"}})
 
 
+def _autoscalers_scale(share: float) -> Event:
+    """Each autoscaler chooses a number between its bounds, as load would have it."""
+
+    def event(drama: Drama) -> None:
+        for scaler in drama.world.list(names.AUTOSCALER):
+            low, high = scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]
+            address = ("Deployment", NAMESPACE, scaler["metadata"]["name"])
+            if address in drama.world.objects:
+                drama.world.update(address, {"spec": {"replicas": low + round(share * (high - low))}})
+
+    return event
+
+
 def _toggle_suspend(drama: Drama) -> None:
     drama.change({"suspend": not drama.service["spec"].get("suspend", False)})
 
@@ -240,6 +288,24 @@ def _killed_after(writes: int) -> Event:
     return event
 
 
+def _job(said: Mapping[str, Any]) -> Event:
+    def event(drama: Drama) -> None:
+        if any(not is_finished(job) for job in drama.world.list(names.JOB)):
+            happen(drama.world, said)
+
+    return event
+
+
+def _replay(outcome: str) -> Event:
+    said = {"kind": "Replay", "outcome": outcome, "requests": 500, "message": f"{outcome}."}
+    return _job({"job succeeds": "*", "with": said})
+
+
+def _ask_replay(drama: Drama) -> None:
+    drama.replay_came_late = True
+    drama.change({"rollout": {"replay": {"minRequests": 50}}})
+
+
 EVENTS: dict[str, Event] = {
     "killed before writing": _killed_after(0),
     "killed after one write": _killed_after(1),
@@ -248,6 +314,12 @@ EVENTS: dict[str, Event] = {
     "canary is bad": _looks(5, 2_000, "5s", failing={"canary": 30}),
     "stable is bad": _looks(8, 800, "5s", failing={"stable": 40}),
     "canary is slow": _looks(5, 2_000, "5s", slow={"canary": 80}),
+    "replay is asked for": _ask_replay,
+    "replay passes": _replay("Passed"),
+    "replay fails": _replay("Failed"),
+    "replay is not possible": _replay("NotPossible"),
+    "replay is stuck": _job({"pod fails": "*", "exit": 20, "with": ""}),
+    "replay crashes": _job({"job fails": "*", "exit": 1, "with": "oops"}),
     "time": _happens({"time passes": "40s"}),
     "long time": _happens({"time passes": "12m"}),
     "pods run": _happens({"pods run": "all"}),
@@ -268,6 +340,9 @@ EVENTS: dict[str, Event] = {
     "withdraw": _withdraw,
     "gateway": _toggle_gateway,
     "deployment deleted": _delete_deployment,
+    "autoscalers grow": _autoscalers_scale(1.0),
+    "autoscalers grow a little": _autoscalers_scale(0.3),
+    "autoscalers shrink": _autoscalers_scale(0.0),
     "suspend": _toggle_suspend,
     "predictor": lambda d: d.change(
         {"predictor": {"runtime": {"workers": d.service["metadata"]["generation"] % 4 + 1}}}
@@ -285,15 +360,20 @@ EVENTS: dict[str, Event] = {
     "retry": lambda d: d.annotate(names.ANNOTATION_RETRY),
     "operator upgrade": _happens({"operator has server image": "fairlead-server:next"}),
 }
+World = tuple[bool, int, int, str, bool]
 WORLDS = st.tuples(
-    st.booleans(), st.integers(1, 3), st.sampled_from([0, 5]), st.sampled_from(["Canary", "Canary", "BlueGreen"])
+    st.booleans(),
+    st.integers(1, 3),
+    st.sampled_from([0, 5]),
+    st.sampled_from(["Canary", "Canary", "BlueGreen"]),
+    st.booleans(),
 )
 PLAYS = st.lists(st.sampled_from(sorted(EVENTS)), max_size=24)
 
 
-def play(world: tuple[bool, int, int, str], events: list[str]) -> Drama:
-    gateway, replicas, holdback, strategy = world
-    drama = Drama(gateway=gateway, replicas=replicas, holdback=holdback, strategy=strategy)
+def play(world: World, events: list[str]) -> Drama:
+    gateway, replicas, holdback, strategy, replay = world
+    drama = Drama(gateway=gateway, replicas=replicas, holdback=holdback, strategy=strategy, replay=replay)
     drama.reconcile()
     drama.settle()
     for name in events:
@@ -305,7 +385,7 @@ def play(world: tuple[bool, int, int, str], events: list[str]) -> Drama:
 
 @given(WORLDS, PLAYS)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
-def test_any_world_keeps_the_invariants_and_comes_to_rest(world: tuple[bool, int, int, str], events: list[str]) -> None:
+def test_any_world_keeps_the_invariants_and_comes_to_rest(world: World, events: list[str]) -> None:
     drama = play(world, events)
     drama.change({"suspend": False})
     if world[0] and ("Gateway", "gateways", "public") not in drama.world.objects:

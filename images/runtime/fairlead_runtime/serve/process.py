@@ -35,6 +35,7 @@ from .ids import new_start_id
 from .loading import Fetched, fetch, load
 from .oip import InferenceProtocol
 from .predict import Answers, Predictor, PublicEndpoint
+from .replay import Replay
 from .served_model import ServedModel
 from .wire import Endpoint, Limits
 
@@ -148,9 +149,11 @@ def _public(server: Server, index: int, *, own_feedback: bool) -> tuple[HttpServ
     hasher = hasher_of(server.environ, document.namespace, document.service)
     capture = Capture(document, signature, counts, hasher) if document.capture.percent else None
     capturing = _capturing(server, f"{index}", capture, counts if own_feedback else None)
-    predictor = Predictor(load(server.fetched), signature, writer, capture)
+    model = load(server.fetched)
+    predictor = Predictor(model, signature, writer, capture)
     answers = Answers(document)
     endpoint = PublicEndpoint(predictor, answers, writer)
+    Replay(model, signature, answers, hasher.token).add_to(endpoint)
     served = ServedModel(document, signature, server.state.serving)
     InferenceProtocol(predictor, answers, served).add_to(endpoint)
     return HttpServer(endpoint, server.settings.limits), capturing

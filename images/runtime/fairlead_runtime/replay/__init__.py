@@ -1,0 +1,1 @@
+"""Replay before exposure: captured requests to the candidate and to the stable revision; a Job."""
