@@ -88,7 +88,11 @@ check-rules: promtool ## Alert rules by promtool: they parse, and fire where tes
 .PHONY: test-e2e
 test-e2e: venv cluster images cluster-load ## The demo's story, each kind and each bad input on kind
 	$(PYTEST) tests/e2e/test_demo.py -q -s
-	$(PYTEST) tests/e2e -q -n 3 --maxschedchunk 1 --ignore tests/e2e/test_demo.py --ignore tests/e2e/test_day_two.py --durations 8
+	$(PYTEST) tests/e2e -q -n 3 --maxschedchunk 1 --ignore tests/e2e/test_demo.py --ignore tests/e2e/test_day_two.py --ignore tests/e2e/rollouts --durations 8
+
+.PHONY: test-rollouts
+test-rollouts: venv cluster images cluster-load ## Rollouts under steady load on kind: steps, each bad version, changes, outages
+	$(PYTEST) tests/e2e/rollouts tests/e2e/test_rollout.py -q -n 3 --maxschedchunk 1 --durations 12
 
 .PHONY: test-day-two
 test-day-two: venv cluster images cluster-load ## Lose everything on the real cluster and restore it; a support bundle
@@ -138,6 +142,10 @@ bench-judge: venv ## The judge's promises by simulation; ROLLOUTS=5000 for the f
 .PHONY: soak
 soak: venv ## 10,000 generated objects of each kind and every field, against a real API server
 	FAIRLEAD_EXAMPLES=10000 $(PYTEST) tests/integration/test_generated_input.py tests/integration/test_fields.py -q -s --show-capture=no
+
+.PHONY: soak-rollouts
+soak-rollouts: venv cluster images cluster-load ## The operator away for 10 min in a rollout, autoscalers watched for 30; about 45 min
+	FAIRLEAD_DOWN_S=600 FAIRLEAD_SCALED_S=1800 $(PYTEST) tests/e2e/rollouts/test_changes.py -q -k "operator_is_away or autoscalers" --timeout 3600
 
 .PHONY: perf
 perf: venv ## Scale on a real API server beside a plain kopf controller, held against ranges.yaml; 20 min, alone on the machine

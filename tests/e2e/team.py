@@ -141,7 +141,7 @@ class Team:
     def children(self, kinds: str, owner: str = "") -> list[Obj]:
         """Return Kubernetes objects of some kinds (as kubectl names them), of one of our objects or of all."""
         chosen = ("-l", f"fairlead.dev/owner={owner}") if owner else ()
-        return list(json.loads(self.kubectl("get", kinds, "-o", "json", *chosen))["items"])
+        return list(json.loads(self.kubectl("get", kinds, "-o", "json", "--show-managed-fields", *chosen))["items"])
 
     def all_objects(self) -> list[Obj]:
         """Return all of Fairlead's objects of the namespace."""

@@ -85,6 +85,14 @@ REFUSED = {
         service(scaling={"minReplicas": 3, "maxReplicas": 2}),
         "minReplicas must not be over",
     ),
+    "scaled to nothing": (
+        service(scaling={"minReplicas": 0}),
+        "scaling.minReplicas: write 1 or more; nothing would wake a service that is scaled to zero",
+    ),
+    "a replay of too few": (
+        service(rollout={"replay": {"requests": 100, "minRequests": 200}}),
+        "rollout.replay: minRequests must not be over requests",
+    ),
     "falling steps": (service(rollout={"stepsPercent": [50, 5]}), "steps must rise, for instance [5, 25, 50]"),
     "a step of all": (service(rollout={"stepsPercent": [5, 100]}), "each step is between 1 and 99"),
     "a hostname of no gateway": (service(traffic={"hostname": "a.example.com"}), "traffic.gateway: name the Gateway"),
