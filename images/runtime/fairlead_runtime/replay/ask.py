@@ -24,7 +24,7 @@ class NotServedError(Exception):
 
 
 class UnreachableError(Exception):
-    """No connection, several times."""
+    """No connection, several times; its text is where to."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Arm:
             except (OSError, http.client.HTTPException):
                 self._again()
                 time.sleep(self._pause_s)
-        raise UnreachableError
+        raise UnreachableError(f"{self._host}:{self._port}")
 
     def close(self) -> None:
         """Close the connection."""

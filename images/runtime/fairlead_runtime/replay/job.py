@@ -74,8 +74,10 @@ def _replayed(job: ReplayInput, store: Store) -> tuple[ReplaySummary, list[Repla
     except NotServedError:
         why = "A server does not know the route for replays: it was born before an upgrade, or is not Fairlead's own."
         return _not_possible(why, 0), []
-    except UnreachableError:
-        raise StoreError("StableUnreachable", f"{job.stable.version} at {job.stable_url} does not answer") from None
+    except (
+        UnreachableError
+    ) as error:  # a pod that the cluster took away proves nothing; a crash is seen by the operator
+        raise StoreError("ServerUnreachable", f"the server at {error} cannot be reached") from None
     checks = compare(answers.stable, answers.candidate, _groups(job, captured, len(answers.stable)), job.limits)
     return _judged(job, len(answers.stable), checks), checks
 
@@ -114,12 +116,12 @@ def _ask_both(job: ReplayInput, captured: Captured) -> _Answers:
 def _in_turns(captured: Captured, stable: Arm, candidate: Arm) -> _Answers:
     for row in captured.rows[:WARM_UP]:
         stable.ask(row)
-        _ask_candidate(candidate, row)
+        candidate.ask(row)
     until, answers = time.monotonic() + BUDGET_S, _Answers([], [])
     for number, row in enumerate(captured.rows):
         if number % 2:
             answers.stable.append(stable.ask(row))
-        answers.candidate.append(_ask_candidate(candidate, row))
+        answers.candidate.append(candidate.ask(row))
         if not number % 2:
             answers.stable.append(stable.ask(row))
         if number % _REPORT_EVERY == 0:
@@ -127,14 +129,6 @@ def _in_turns(captured: Captured, stable: Arm, candidate: Arm) -> _Answers:
         if time.monotonic() > until:
             break
     return answers
-
-
-def _ask_candidate(arm: Arm, row: dict[str, object]) -> Answer:
-    """A candidate that cannot be reached has failed to answer; of the stable revision it proves nothing."""
-    try:
-        return arm.ask(row)
-    except UnreachableError:
-        return Answer(0)
 
 
 def _groups(job: ReplayInput, captured: Captured, count: int) -> list[Group]:
