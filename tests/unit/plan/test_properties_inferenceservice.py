@@ -196,7 +196,8 @@ class Drama:
     def check_replay(self, status: Mapping[str, Any]) -> None:
         """Before its replay a canary has no user, unless nothing else serves."""
         rollout, asked = status.get("rollout") or {}, self.service["spec"]["rollout"].get("replay")
-        if asked is None or rollout.get("kind") != "Canary" or _state(status) != "Step" or rollout["step"] != 1:
+        exposed = ("Canary", "Step") if rollout.get("step") == 1 else ("BlueGreen", "Baking")
+        if asked is None or (rollout.get("kind"), _state(status)) != exposed:
             return
         assert "replay" in rollout or self.replay_came_late, "a canary gets users before its replay"
         assert (rollout.get("replay") or {}).get("outcome") in ("Passed", "NotPossible", None)
