@@ -118,13 +118,13 @@ def test_no_traffic_is_no_evidence(team: Team) -> None:
     """At the deadline it goes back, Inconclusive, with what was missing; nothing is refused; a retry begins anew."""
     misbehaving.given_versions(team, v1="onnx", v2="better")
     hostname = f"{team.namespace}.example.com"
-    team.apply(service("v1", hostname, rollout=quick(deadline="40s", step={"minRequests": 200, "minDuration": "1s"})))
+    team.apply(service("v1", hostname, rollout=quick(deadline="75s", step={"minRequests": 200, "minDuration": "1s"})))
     team.until_ready("InferenceService", "tumor", 180)
     with load.steady(hostname, misbehaving.rows(9), 2) as sent:  # a trickle: 20 requests of the 200
         load.until_routed(sent)
         switch(team, "v2")
         message = team.until_says("InferenceService", "tumor", "Inconclusive", 180)
-    assert "Version v2 was not promoted, v1 serves: No verdict within 40s" in message
+    assert "Version v2 was not promoted, v1 serves: No verdict within 75s" in message
     assert "more canary requests" in message or "no traffic is no evidence" in message
     after = team.get("InferenceService", "tumor") or {}
     assert not after["status"].get("rejected"), "a time-out proves nothing"
@@ -138,7 +138,7 @@ def test_a_hold_ends_at_the_deadline_too(team: Team) -> None:
     """An incident that does not end: held, and at the deadline back without a refusal."""
     misbehaving.given_versions(team, v1="good", v2="better")
     hostname = f"{team.namespace}.example.com"
-    team.apply(service("v1", hostname, rollout=quick(deadline="75s", step=ENDLESS)))
+    team.apply(service("v1", hostname, rollout=quick(deadline="100s", step=ENDLESS)))
     team.until_ready("InferenceService", "tumor", 180)
     good = misbehaving.rows(100)
     with load.steady(hostname, good, 40) as sent:
@@ -148,5 +148,5 @@ def test_a_hold_ends_at_the_deadline_too(team: Team) -> None:
         sent.rows = [{**row, "age": misbehaving.POISON} for row in good]
         team.until_says("InferenceService", "tumor", "SharedIncident", 60)
         message = team.until_says("InferenceService", "tumor", "Inconclusive", 180)
-    assert "No verdict within 75s: Both arms fail" in message
+    assert "No verdict within 100s: Both arms fail" in message
     assert not (team.get("InferenceService", "tumor") or {})["status"].get("rejected")
