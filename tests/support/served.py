@@ -62,6 +62,7 @@ class Served:
     cpu: int | None = None
     prefix: list[str] = field(default_factory=list)  # a command that runs the server, such as one that limits its CPU
     port: int = 0
+    grpc: int = 0
     control: int = 0
     metrics: int = 0
     process: subprocess.Popen[bytes] | None = None
@@ -75,7 +76,7 @@ class Served:
 
     def start(self) -> Served:
         """Start the process and wait until it is ready; raise RuntimeError with its output if it ends instead."""
-        self.port, self.control, self.metrics = free_port(), free_port(), free_port()
+        self.port, self.control, self.metrics, self.grpc = (free_port() for _ in range(4))
         input_file = self.folder / "input.json"
         input_file.write_text(json.dumps(self.document.to_json_object()))
         work = Path(tempfile.mkdtemp(dir=self.folder))
@@ -89,6 +90,7 @@ class Served:
             "FAIRLEAD_TERMINATION_LOG": str(self.folder / "termination.json"),
             "FAIRLEAD_HOST": "127.0.0.1",
             "FAIRLEAD_PORT_HTTP": str(self.port),
+            "FAIRLEAD_PORT_GRPC": str(self.grpc),
             "FAIRLEAD_PORT_CONTROL": str(self.control),
             "FAIRLEAD_PORT_METRICS": str(self.metrics),
             "FAIRLEAD_DRAIN_S": "0.2",

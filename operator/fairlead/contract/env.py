@@ -45,7 +45,8 @@ PROGRESS_PREFIX = "FAIRLEAD "  # a stdout line `FAIRLEAD {json}` is progress
 TERMINATION_LOG = "/dev/termination-log"
 SUMMARY_MAX_BYTES = 3072
 
-PORT_HTTP = 8080  # predictions: the only port on the public route
+PORT_HTTP = 8080  # predictions over REST: with PORT_GRPC the only port on the public route
+PORT_GRPC = 9000  # the same predictions over gRPC
 PORT_CONTROL = 8081  # /arm, /healthz, /readyz, /feedback
 PORT_METRICS = 9090
 

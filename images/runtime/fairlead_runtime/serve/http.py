@@ -3,7 +3,7 @@
 Requests are parsed as they arrive and put into the queue, which is worked off after everything that was ready has been
 read. So the waiting time of a request is part of its measured time, and what does not fit into the queue is refused at
 once (503) instead of making everybody late. It must never answer out of order on a connection, hold unbounded memory
-for a client, or let an exception end a worker. Used by `process` for all three ports.
+for a client, or let an exception end a worker. Used by `process` for all its ports; `http2` is the protocol of gRPC's.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 import httptools
 
-from .wire import CONTINUE, GONE, Endpoint, Limits, Request, Response
+from .wire import CONTINUE, GONE, Client, Endpoint, Limits, Receiver, Request, Response
 
 log = logging.getLogger("fairlead.serve.http")
 
@@ -27,23 +28,27 @@ TOGETHER = 16  # requests that are answered together when that many wait; a mode
 _IDLE, _HEADERS, _EXPECTING, _BODY, _ENDED = range(5)  # what a connection is receiving
 
 
+ProtocolOf = Callable[["HttpServer", asyncio.AbstractEventLoop], asyncio.Protocol]
+
+
 class HttpServer:
     """The connections and the queue of one worker on one port."""
 
-    def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
+    def __init__(self, endpoint: Endpoint, limits: Limits, protocol: ProtocolOf | None = None) -> None:
         self.endpoint = endpoint
+        self._protocol = protocol or Connection
         self.limits = limits
         self.draining = False
-        self.connections: set[Connection] = set()
-        self._queue: deque[tuple[Connection, Request]] = deque()
+        self.connections: set[Client] = set()
+        self._queue: deque[tuple[Receiver, Request]] = deque()
         self._scheduled = False
         self._loop = asyncio.get_running_loop()
 
-    def connect(self) -> Connection:
+    def connect(self) -> asyncio.Protocol:
         """Return the protocol of a new connection; the factory that `loop.create_server` takes."""
-        return Connection(self, self._loop)
+        return self._protocol(self, self._loop)
 
-    def submit(self, connection: Connection, request: Request) -> None:
+    def submit(self, connection: Receiver, request: Request) -> None:
         """Queue a parsed request."""
         request.parsed_ns = time.perf_counter_ns()
         if len(self._queue) >= self.limits.pending and not request.refusal:

@@ -78,6 +78,10 @@ class Answers:
         """Return the 500 of a model that raised."""
         return self.make(500, _dump_error(str(error)), error.response_id)
 
+    def nowhere(self, path: str) -> Response:
+        """Return the 404 of a path that nothing answers."""
+        return self.error(404, f"there is nothing at {path}; predictions: POST /predict")
+
     def value(self, status: int, value: Any) -> Response:
         """Return a JSON value."""
         return self.make(status, orjson.dumps(value), self.new_id(time.time_ns()))
@@ -144,7 +148,6 @@ class PublicEndpoint:
         self._answers = answers
         self._counters = counters
         self._routes: dict[bytes, Route] = {}
-        self.add("/predict", Route(b"POST", None, counted=True))
 
     def add(self, path: str, route: Route) -> None:
         """Answer one exact path."""
@@ -187,7 +190,7 @@ class PublicEndpoint:
         if request.refusal:
             return self.refuse(request, request.refusal, request.reason)
         if route is None:
-            return self._answers.error(404, f"there is nothing at {path}; predictions: POST /predict")
+            return self._answers.nowhere(path)
         message = f"{path} takes {route.method.decode()}, got {_shown(request.method)}"
         return self._answers.error(405, message, b"allow: %b\r\n" % route.method)
 

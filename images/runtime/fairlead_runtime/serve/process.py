@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,13 +28,15 @@ from fairlead_runtime.store import Store, open_store
 from . import metrics
 from .capture import Capture, Counts, Feedback
 from .control import Control, State
-from .counters import Counters, Edges
+from .counters import Counters, Edges, Writer
 from .flush import Flusher, Pace
+from .grpc import GrpcAnswers, GrpcService
 from .http import HttpServer
+from .http2 import Http2Connection
 from .ids import new_start_id
 from .loading import Fetched, fetch, load
 from .oip import InferenceProtocol
-from .predict import Answers, Predictor, PublicEndpoint
+from .predict import Answers, Predictor, PublicEndpoint, Route
 from .replay import Replay
 from .served_model import ServedModel
 from .wire import Endpoint, Limits
@@ -52,6 +54,7 @@ class Settings:
 
     host: str = "0.0.0.0"
     port_http: int = env.PORT_HTTP
+    port_grpc: int = env.PORT_GRPC
     port_control: int = env.PORT_CONTROL
     port_metrics: int = env.PORT_METRICS
     drain_s: float = 5.0
@@ -73,6 +76,7 @@ class Settings:
         return cls(
             host=environ.get("FAIRLEAD_HOST", cls.host),
             port_http=int(environ.get("FAIRLEAD_PORT_HTTP", cls.port_http)),
+            port_grpc=int(environ.get("FAIRLEAD_PORT_GRPC", cls.port_grpc)),
             port_control=int(environ.get("FAIRLEAD_PORT_CONTROL", cls.port_control)),
             port_metrics=int(environ.get("FAIRLEAD_PORT_METRICS", cls.port_metrics)),
             drain_s=float(environ.get("FAIRLEAD_DRAIN_S", cls.drain_s)),
@@ -115,8 +119,8 @@ def serve(document: ServeInput, environ: Mapping[str, str]) -> int:
 async def _work(server: Server, index: int, *, with_control: bool) -> int:
     """Be worker `index` until SIGTERM."""
     stop = _stop_event()
-    http, flusher = _public(server, index, own_feedback=with_control)
-    listeners = [await _listen(http, server.settings, server.settings.port_http)]
+    public, flusher = _public(server, index, own_feedback=with_control)
+    listeners = [await _listen(http, server.settings, port) for port, http in public.items()]
     internal = await _internal(server, flusher.feedback) if with_control else []
     gc.collect()
     gc.freeze()  # what is loaded stays; the collector need not look at it again
@@ -124,10 +128,12 @@ async def _work(server: Server, index: int, *, with_control: bool) -> int:
     server.state.ready = True
     flusher.thread.start()
     log.info("worker %d serves %s (%s)", index, server.document.artifact.version, server.document.artifact.digest)
-    await _sweep_until(stop, http)
-    server.state.draining = http.draining = True
+    await _sweep_until(stop, public.values())
+    server.state.draining = True
+    for http in public.values():
+        http.draining = True
     await asyncio.sleep(server.settings.drain_s)  # endpoints take this long to propagate; requests still come
-    await _finish(server.settings, http, listeners)
+    await _finish(server.settings, public.values(), listeners)
     await asyncio.to_thread(flusher.thread.stop, _FLUSH_S)
     for listener in internal:
         listener.close()
@@ -142,7 +148,8 @@ class _Capturing:
     feedback: Feedback | None
 
 
-def _public(server: Server, index: int, *, own_feedback: bool) -> tuple[HttpServer, _Capturing]:
+def _public(server: Server, index: int, *, own_feedback: bool) -> tuple[dict[int, HttpServer], _Capturing]:
+    """Return the servers by port, and the flusher of what they capture."""
     document, signature = server.document, server.fetched.signature
     writer = server.counters.writer(2 * index)
     counts = Counts(writer.add, server.counters.writer(2 * index + 1).add)
@@ -156,7 +163,17 @@ def _public(server: Server, index: int, *, own_feedback: bool) -> tuple[HttpServ
     Replay(model, signature, answers, hasher.token).add_to(endpoint)
     served = ServedModel(document, signature, server.state.serving)
     InferenceProtocol(predictor, answers, served).add_to(endpoint)
-    return HttpServer(endpoint, server.settings.limits), capturing
+    settings = server.settings
+    rest = HttpServer(endpoint, settings.limits)
+    calls = HttpServer(_grpc_endpoint(document, predictor, served, writer), settings.limits, Http2Connection)
+    return {settings.port_http: rest, settings.port_grpc: calls}, capturing
+
+
+def _grpc_endpoint(document: ServeInput, predictor: Predictor, served: ServedModel, writer: Writer) -> PublicEndpoint:
+    answers = GrpcAnswers(document)
+    endpoint = PublicEndpoint(predictor, answers, writer)
+    GrpcService(predictor, answers, served).add_to(endpoint)
+    return endpoint
 
 
 def _capturing(server: Server, name: str, capture: Capture | None, counts: Counts | None) -> _Capturing:
@@ -192,23 +209,25 @@ async def _listen(http: HttpServer, settings: Settings, port: int) -> asyncio.Se
     return await loop.create_server(http.connect, sock=opened, backlog=_BACKLOG)
 
 
-async def _sweep_until(stop: asyncio.Event, http: HttpServer) -> None:
+async def _sweep_until(stop: asyncio.Event, public: Collection[HttpServer]) -> None:
     while not stop.is_set():
         try:
             await asyncio.wait_for(stop.wait(), _SWEEP_S)
         except TimeoutError:
-            http.sweep()
+            for http in public:
+                http.sweep()
 
 
-async def _finish(settings: Settings, http: HttpServer, listeners: list[asyncio.Server]) -> None:
+async def _finish(settings: Settings, public: Collection[HttpServer], listeners: list[asyncio.Server]) -> None:
     """Take no new connections, answer what is there, and close."""
     for listener in listeners:
         listener.close()
     loop = asyncio.get_running_loop()
     until = loop.time() + settings.finish_s
-    while http.busy and loop.time() < until:  # noqa: ASYNC110 - asking costs less than an event on each request
+    while any(http.busy for http in public) and loop.time() < until:  # noqa: ASYNC110 - asking costs less than an event on each request
         await asyncio.sleep(0.02)
-    http.close()
+    for http in public:
+        http.close()
 
 
 def _stop_event() -> asyncio.Event:

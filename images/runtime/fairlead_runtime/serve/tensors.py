@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead_runtime.signature import FLOAT, Input
+from fairlead_runtime.signature import Input
 
 from .columns import Column, Columns, RequestError, Row, accepted_types, flatten, kind_of, wanted_by
 from .predict import MAX_ROWS
@@ -26,8 +26,7 @@ INTEGERS |= {f"U{name}": code.replace("i", "u") for name, code in INTEGERS.items
 _DTYPES = {name: np.dtype(code) for name, code in {**FLOATS, **INTEGERS, "BOOL": "|u1"}.items()}
 _RANGES = {name: (int(np.iinfo(code).min), int(np.iinfo(code).max)) for name, code in INTEGERS.items()}
 _NUMBERS = frozenset((*FLOATS, *INTEGERS))
-_NUMBER_TYPES: frozenset[type] = frozenset((int, float))
-_NULL: frozenset[type] = frozenset((type(None),))
+_NUMBERS_OR_NULL: frozenset[type] = frozenset((int, float, type(None)))
 _LENGTH = struct.Struct("<I")
 _MAX_WIDTH = 1_000_000
 
@@ -159,7 +158,7 @@ def _check_names(columns: Columns, by_name: dict[str, Tensor], count: int) -> No
 def _check_column(tensor: Tensor, column: Input, rows: int) -> None:
     if tensor.shape not in ((rows,), (rows, 1)):
         raise RequestError(f"input {tensor.name!r}: expected shape [{rows}] or [{rows}, 1], got {list(tensor.shape)}")
-    numbers = column.datatype == FLOAT
+    numbers = column.numeric
     if numbers != (tensor.datatype != "BYTES"):
         wanted = "FP32, FP64 or an integer type" if numbers else "BYTES"
         raise RequestError(f"input {tensor.name!r}: expected datatype {wanted}, got {tensor.datatype}")
@@ -212,8 +211,7 @@ def _matrix(columns: Columns, tensor: Tensor) -> Row | list[Column]:
         raise RequestError(f"input {tensor.name!r}: expected datatype FP32 or FP64, got {tensor.datatype}")
     values = tensor.values
     if isinstance(values, list):
-        nullable = all(column.nullable for column in columns.inputs)
-        check_types(tensor, _NUMBER_TYPES | _NULL if nullable else _NUMBER_TYPES, "a number")
+        check_types(tensor, _NUMBERS_OR_NULL, "a number")  # which columns may be null is checked below
         if tensor.shape[0] == 1:
             return columns.checked(tuple(values))
         matrix = np.array(values, dtype=np.float64).reshape(tensor.shape)

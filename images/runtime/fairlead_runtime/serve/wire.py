@@ -82,6 +82,29 @@ class Request:
         return next((value for key, value in self.headers if key.lower() == name), None)
 
 
+class Receiver(Protocol):
+    """Who waits for the answer to a request: a connection, or one of its streams."""
+
+    gone: bool
+
+    def send(self, request: Request, response: Response) -> None:
+        """Write the answer."""
+
+
+class Client(Protocol):
+    """One connection, as the server sees it."""
+
+    @property
+    def busy(self) -> bool:
+        """Return whether a request is being received, waits, or its answer has not left yet."""
+
+    def sweep(self, now_s: float) -> None:
+        """End what has been idle, or half received, for too long."""
+
+    def close(self) -> None:
+        """Close once what was written has left."""
+
+
 class Endpoint(Protocol):
     """What answers on a port."""
 
