@@ -25,7 +25,13 @@ from .errors import BadInput, ObjectNotFound
 from .s3 import S3Client, settings_from
 from .store import Store, put_folder
 
-MODEL_FILES = {"onnx": "model.onnx", "skops": "model.skops", "joblib": "model.joblib"}
+MODEL_FILES = {
+    "onnx": "model.onnx",
+    "skops": "model.skops",
+    "joblib": "model.joblib",
+    "xgboost": "model.ubj",
+    "lightgbm": "model.txt",
+}
 
 
 class ArtifactManifest(Model):

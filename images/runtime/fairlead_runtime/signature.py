@@ -6,29 +6,36 @@ Written by train, read by evaluate and serve.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fairlead.contract.base import Model
 from fairlead.contract.data import ColumnType
 from fairlead.contract.training import Task
 
-FLOAT, TEXT = "FP32", "BYTES"  # tensor data types, named as in the Open Inference Protocol
+FLOAT, DOUBLE, TEXT = "FP32", "FP64", "BYTES"  # tensor data types, named as in the Open Inference Protocol
 
 
 class Input(Model):
     """One input column and its tensor.
 
-    `FP32`: numbers and booleans (false 0, true 1), null is NaN. `BYTES`: text, null is the empty string.
+    `FP32`, `FP64`: numbers and booleans (false 0, true 1), null is NaN; a tree of LightGBM or scikit-learn that was
+    trained on 64 bits splits by them. `BYTES`: text, null is the empty string, or NaN as pandas has it (`missing`).
     `categories` are the values that training kept apart; any other text is allowed and means "another value".
     """
 
     name: str
     type: ColumnType
-    datatype: Literal["FP32", "BYTES"]
+    datatype: Literal["FP32", "FP64", "BYTES"]
     nullable: bool = True
+    missing: Literal["Empty", "NaN"] = Field("Empty", description="What the model sees where text is null.")
     categories: list[str] | None = None
+
+    @property
+    def numeric(self) -> bool:
+        """Whether it takes numbers."""
+        return self.datatype != TEXT
 
 
 class Signature(Model):
@@ -37,6 +44,8 @@ class Signature(Model):
     `layout` Columns: one tensor [N, 1] per input, named like it; Matrix: one FP32 tensor [N, inputs] named
     `matrix_input`. `label_output` holds a class or a number per row; with `labels` Index it is the position in
     `classes`, with Value the class itself. `probability_output` is [N, len(classes)], empty if there is none.
+    `targets` names the numbers or classes of a row where a model gives several: `label_output` is then
+    [N, len(targets)], classes are given as the model has them, and there are no probabilities.
     """
 
     version: Literal[1] = 1
@@ -50,3 +59,13 @@ class Signature(Model):
     labels: Literal["Index", "Value"] = "Index"
     label_output: str = "label"
     probability_output: str = ""
+    targets: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        """A signature that contradicts itself is refused when it is read."""
+        if len(self.targets) == 1 or (self.targets and self.probability_output):
+            raise ValueError("targets: name at least two, and no probabilityOutput beside them, or leave it out")
+        if self.layout == "Matrix" and any(column.datatype != FLOAT for column in self.inputs):
+            raise ValueError("layout Matrix: every input is an FP32")
+        return self

@@ -38,7 +38,7 @@ class ExternalArtifact(Model):
 
     uri: Annotated[Uri, Field(pattern=r"^(s3|https?)://[^/@]+(/.*)?$")]  # status repeats it: no user, no password
     digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
-    format: Literal["onnx", "skops", "joblib"] = "onnx"
+    format: Literal["onnx", "skops", "joblib", "xgboost", "lightgbm"] = "onnx"
     trust_pickle: bool = Field(False, description="Allow joblib: loading it runs whatever code its maker put there.")
 
 

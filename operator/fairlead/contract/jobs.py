@@ -209,7 +209,7 @@ class TrainSummary(Model):
     kind: Literal["Train"] = "Train"
     version: Literal[1] = 1
     digest: str
-    format: str = Field(description="onnx, skops or joblib: what the server loads.")
+    format: str = Field(description="onnx, skops, joblib, xgboost or lightgbm: what the server loads.")
     size_bytes: int
     metrics: dict[str, float] = Field(default_factory=dict)
     trials: int = 1

@@ -33,7 +33,7 @@ class ServingImages:
     """The images that new revisions are born with."""
 
     server: str
-    jobs: str  # serves what needs scikit-learn itself: joblib and skops
+    jobs: str  # serves what needs its own library: scikit-learn, XGBoost, LightGBM
     pull_policy: str = "IfNotPresent"
 
     def for_format(self, format_: str) -> str:

@@ -24,7 +24,7 @@ from fairlead_runtime.revision import TypedColumn
 from fairlead_runtime.serve.capture import label_text
 from fairlead_runtime.serve.loading import Fetched, fetch, load
 from fairlead_runtime.serve.models import Model, ModelError
-from fairlead_runtime.signature import Signature
+from fairlead_runtime.signature import DOUBLE, Signature
 from fairlead_runtime.stats.metrics import Classified, Outcomes, Regressed
 from fairlead_runtime.stats.types import Floats, Ints
 from fairlead_runtime.store import Store
@@ -74,7 +74,9 @@ def feature_frame(version: Version, table: pa.Table) -> pd.DataFrame:
         names = ", ".join(missing[:10])
         message = f"{version.name} needs columns that the dataset revision lacks: {names}; evaluate it on another one"
         raise BadInput("InputMissing", message)
-    return to_frame(table, [TypedColumn(name=column.name, type=column.type) for column in version.signature.inputs])
+    inputs = version.signature.inputs
+    doubles = {column.name for column in inputs if column.datatype == DOUBLE}
+    return to_frame(table, [TypedColumn(name=column.name, type=column.type) for column in inputs], doubles)
 
 
 def answer(version: Version, frame: pd.DataFrame) -> Answers:
@@ -87,7 +89,7 @@ def answer(version: Version, frame: pd.DataFrame) -> Answers:
             outcome = version.model.predict([part[name].to_numpy() for name in part.columns])
         except ModelError as error:
             raise BadInput("PredictionFailed", f"{version.name} failed on the frozen rows: {error}") from None
-        said += outcome.predictions
+        said += _of_target(version.signature, outcome.predictions)
         if outcome.probabilities is not None:
             probabilities.append(np.asarray(outcome.probabilities, dtype=np.float64))
     if version.signature.task == Task.REGRESSION:
@@ -97,6 +99,16 @@ def answer(version: Version, frame: pd.DataFrame) -> Answers:
     if np.any(labels < 0):
         raise BadInput("SignatureMismatch", f"{version.name} answers a class that its signature.json does not list")
     return Answers(labels, np.concatenate(probabilities) if probabilities else None)
+
+
+def _of_target(signature: Signature, predictions: list[Any]) -> list[Any]:
+    """Return what was said of the dataset's target: gates and slices look at one, also where a model gives several."""
+    if not signature.targets:
+        return predictions
+    if signature.target not in signature.targets:
+        raise BadInput("SignatureMismatch", f"signature.json: target {signature.target!r} is none of its targets")
+    place = signature.targets.index(signature.target)
+    return [several[place] for several in predictions]
 
 
 def row_caller(version: Version, frame: pd.DataFrame, rows: int = 500) -> Callable[[int], object]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.contract.data import ColumnType
-from fairlead_runtime.signature import FLOAT, Input, Signature
+from fairlead_runtime.signature import Input, Signature
 
 Column = NDArray[Any]  # float64 with NaN for null, or object: str, None for null
 Row = tuple[Any, ...]  # one row's values in the signature's order: int, float, bool, str, None
@@ -41,14 +41,14 @@ def kind_of(value: Any) -> str:
 
 def wanted_by(column: Input) -> str:
     """Return what a column takes, in the words of an error message."""
-    name = "text" if column.datatype != FLOAT else "a number"
+    name = "text" if not column.numeric else "a number"
     name = "a boolean" if column.type == ColumnType.BOOLEAN else name
     return f"{name} or null" if column.nullable else name
 
 
 def accepted_types(column: Input) -> frozenset[type]:
     """Return the Python types, as JSON gives them, of the values that a column takes."""
-    types: set[type] = {int, float} if column.datatype == FLOAT else {str}
+    types: set[type] = {int, float} if column.numeric else {str}
     if column.type == ColumnType.BOOLEAN:
         types.add(bool)
     return frozenset(types | {_NONE} if column.nullable else types)
@@ -60,10 +60,10 @@ class Columns:
     def __init__(self, signature: Signature) -> None:
         self.inputs = signature.inputs
         self.names = tuple(column.name for column in signature.inputs)
-        self.all_numbers = all(column.datatype == FLOAT for column in signature.inputs)
+        self.all_numbers = all(column.numeric for column in signature.inputs)
         self._get = _getter(self.names)
         self._accepted = tuple(accepted_types(column) for column in signature.inputs)
-        self._numbers = tuple(i for i, column in enumerate(signature.inputs) if column.datatype == FLOAT)
+        self._numbers = tuple(i for i, column in enumerate(signature.inputs) if column.numeric)
         self._remembered: dict[tuple[type, ...], bool] = {}
 
     def row(self, values: Any) -> Row:
@@ -120,7 +120,7 @@ class Columns:
 
     def column(self, index: int, values: Sequence[Any], types: set[type], what: str) -> Column:
         """Return one column of values whose types were checked; raise RequestError on a number that is too large."""
-        if self.inputs[index].datatype != FLOAT:
+        if not self.inputs[index].numeric:
             texts = np.empty(len(values), dtype=object)
             texts[:] = values
             return texts

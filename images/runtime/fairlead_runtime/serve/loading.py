@@ -6,6 +6,7 @@ Nothing is loaded whose digest is not the one asked for, and no pickle without `
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -19,6 +20,15 @@ from fairlead_runtime.signature import Signature
 from fairlead_runtime.store import Store
 
 from .models import Model
+
+
+_LOADERS = {
+    "onnx": ".onnx_model:OnnxModel",
+    "skops": ".estimator_model:load_skops",
+    "joblib": ".estimator_model:load_joblib",
+    "xgboost": ".booster_model:load_xgboost",
+    "lightgbm": ".booster_model:load_lightgbm",
+}
 
 
 @dataclass(frozen=True)
@@ -35,13 +45,14 @@ def fetch(store: Store, reference: ArtifactRef, into: Path) -> Fetched:
     """Copy an artifact and check every byte; raise DigestMismatch, ArtifactNotFound, PickleNotTrusted and the like."""
     into.mkdir(parents=True, exist_ok=True)
     manifest = fetch_artifact(store, reference, into)
-    if manifest.format not in ("onnx", "joblib"):
-        raise BadInput("UnsupportedFormat", f"{reference.version}: format {manifest.format!r} is not served yet")
+    if manifest.format not in _LOADERS:
+        known = ", ".join(_LOADERS)
+        raise BadInput("UnsupportedFormat", f"{reference.version}: format {manifest.format!r} is none of {known}")
     if manifest.format == "joblib" and not reference.trust_pickle:
         raise BadInput(
             "PickleNotTrusted",
-            f"{reference.version} is a joblib file, and loading one runs the code in it; set trustPickle: true (in "
-            "spec.source.artifact of a ModelVersion, in spec.trainer.container of a TrainingRun) if you trust its maker",
+            f"{reference.version} is a joblib file, and loading one runs the code in it; set trustPickle: true "
+            "(spec.source.artifact of a ModelVersion, spec.trainer.container of a TrainingRun) if you trust its maker",
         )
     try:
         signature = Signature.model_validate_json((into / keys.SIGNATURE).read_bytes())
@@ -55,14 +66,11 @@ def fetch(store: Store, reference: ArtifactRef, into: Path) -> Fetched:
 
 
 def load(fetched: Fetched) -> Model:
-    """Return the model; raise ModelUnreadable, SignatureMismatch or FormatNotInImage."""
-    if fetched.form == "onnx":
-        from .onnx_model import OnnxModel  # noqa: PLC0415 - only the runtime that is needed is loaded
-
-        return OnnxModel(fetched.model_file, fetched.signature)
-    from .joblib_model import JoblibModel  # noqa: PLC0415
-
-    return JoblibModel(fetched.model_file, fetched.signature)
+    """Return the model; raise ModelUnreadable, SignatureMismatch, TypesNotTrusted or FormatNotInImage."""
+    module, _, name = _LOADERS[fetched.form].partition(":")
+    load_file = getattr(import_module(module, __package__), name)  # only the runtime that is needed is loaded
+    model: Model = load_file(fetched.model_file, fetched.signature)
+    return model
 
 
 def _profile(path: Path) -> ModelProfile | None:

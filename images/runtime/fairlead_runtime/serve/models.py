@@ -36,6 +36,12 @@ class Outcome:
         self.predictions = predictions
         self.probabilities = probabilities
 
+    @property
+    def firsts(self) -> list[Any]:
+        """One value a row: the prediction, or the first where a row has several; what is counted and captured."""
+        several = bool(self.predictions) and isinstance(self.predictions[0], list)
+        return [values[0] for values in self.predictions] if several else self.predictions
+
 
 class Model(Protocol):
     """A loaded model."""
@@ -57,10 +63,14 @@ class Labels:
         self._classes = [_typed(text, signature.class_type) for text in signature.classes]
         self._by_text = dict(zip(signature.classes, self._classes, strict=True))
         self._regression = signature.task == Task.REGRESSION
+        self._targets = len(signature.targets)
         self._index = signature.labels == "Index" and not self._regression
 
     def values(self, raw: NDArray[Any]) -> list[Any]:
-        """Return one JSON value a row: a class in its own type, or a number."""
+        """Return one JSON value a row: a class in its own type, or a number; of several targets a list of them."""
+        if self._targets:
+            several: list[Any] = raw.reshape(-1, self._targets).tolist()
+            return several
         found: list[Any] = raw.reshape(-1).tolist()
         if self._regression:
             return found

@@ -17,7 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from fairlead_runtime.errors import BadInput
-from fairlead_runtime.signature import FLOAT, Signature
+from fairlead_runtime.signature import DOUBLE, FLOAT, Signature
 
 from .columns import Column, Row
 from .models import Labels, ModelError, Outcome, as_columns
@@ -25,7 +25,7 @@ from .models import Labels, ModelError, Outcome, as_columns
 _Bound = tuple[NDArray[np.float32], Any]  # [rows, columns] to write into, and the session's binding of it
 
 _FATAL = 4  # ONNX Runtime's log level: what it would print on each failing request, we count
-_TENSOR_TYPES = {"tensor(float)": "FP32", "tensor(string)": "BYTES"}
+_TENSOR_TYPES = {"tensor(float)": "FP32", "tensor(double)": "FP64", "tensor(string)": "BYTES"}
 
 
 class OnnxModel:
@@ -38,9 +38,11 @@ class OnnxModel:
         self._outputs = [name for name in (signature.label_output, signature.probability_output) if name]
         _check_outputs(self._session, self._outputs)
         self._names = _tensor_names(self._session, signature)
-        self._texts = [column.datatype != FLOAT for column in signature.inputs]
+        self._numbers = [column.numeric for column in signature.inputs]
+        self._dtypes = [np.float64 if column.datatype == DOUBLE else np.float32 for column in signature.inputs]
         self._memories: dict[int, _Bound] = {}  # by number of rows
-        self._run = self._unbound if any(self._texts) else self._run_bound
+        all_floats = all(column.datatype == FLOAT for column in signature.inputs)
+        self._run = self._run_bound if all_floats else self._unbound
 
     def predict_row(self, row: Row) -> Outcome:
         """Return the outcome of one checked row; its arrays are valid until the next call."""
@@ -92,21 +94,22 @@ class OnnxModel:
         return found
 
     def _unbound(self, rows: Sequence[Row]) -> Sequence[NDArray[Any]]:
-        """Run rows that have text in them; ONNX Runtime cannot bind text."""
-        feeds = self._feeds(as_columns(rows, [not text for text in self._texts]))
+        """Run rows that have text in them, which ONNX Runtime cannot bind, or numbers of 64 bits."""
+        feeds = self._feeds(as_columns(rows, self._numbers))
         found: Sequence[NDArray[Any]] = self._session.run(self._outputs, feeds)
         return found
 
     def _feeds(self, columns: Sequence[Column]) -> dict[str, NDArray[Any]]:
         if self._signature.layout == "Matrix":
             return {self._names[0]: np.column_stack(columns).astype(np.float32)}
-        return {name: _tensor(values) for name, values in zip(self._names, columns, strict=True)}
+        parts = zip(self._names, columns, self._dtypes, strict=True)
+        return {name: _tensor(values, dtype) for name, values, dtype in parts}
 
 
-def _tensor(values: Column) -> NDArray[Any]:
+def _tensor(values: Column, dtype: type) -> NDArray[Any]:
     """Return [N, 1] in the type of the graph: null is NaN in numbers, the empty string in text."""
     if values.dtype != object:
-        return values.astype(np.float32).reshape(-1, 1)
+        return values.astype(dtype).reshape(-1, 1)
     texts = np.empty((len(values), 1), dtype=object)
     texts[:, 0] = [text or "" for text in values]
     return texts

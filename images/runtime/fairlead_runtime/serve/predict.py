@@ -111,7 +111,7 @@ class Predictor:
         if self._capture is not None:
             for row, own, outcome, score in zip(rows, ids, outcomes, scores, strict=True):
                 if self._capture.wanted():
-                    self._capture.add_row(own, now_ns, row, (outcome.predictions[0], score))
+                    self._capture.add_row(own, now_ns, row, (outcome.firsts[0], score))
         return list(outcomes)
 
     def predict(self, columns: Sequence[Column], response_id: str, now_ns: int) -> Outcome:
@@ -123,7 +123,7 @@ class Predictor:
         scores = _scores(outcome)
         self._counters.predicted(scores)
         if self._capture is not None and self._capture.wanted():
-            self._capture.add_rows(response_id, now_ns, columns, (outcome.predictions, scores))
+            self._capture.add_rows(response_id, now_ns, columns, (outcome.firsts, scores))
         return outcome
 
     def predict_batch(self, columns: Sequence[Column], answers: Answers) -> tuple[Outcome, str]:
@@ -255,13 +255,16 @@ def load_json(body: bytes) -> Any:
 
 
 def _scores(outcome: Outcome) -> list[float]:
-    """Return what is histogrammed and captured: of two classes the second's probability, of more the largest."""
+    """Return what is histogrammed and captured: of two classes the second's probability, of more the largest.
+
+    A regression's own number; of several targets the first.
+    """
     probabilities = outcome.probabilities
     if probabilities is not None:
         scores = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities.max(axis=1)
         found: list[float] = scores.tolist()
         return found
-    return [float(value) if isinstance(value, (int, float)) else 0.0 for value in outcome.predictions]
+    return [float(value) if isinstance(value, (int, float)) else 0.0 for value in outcome.firsts]
 
 
 def _dump_error(message: str) -> bytes:

@@ -160,6 +160,7 @@ def _public(server: Server, index: int, *, own_feedback: bool) -> tuple[dict[int
     predictor = Predictor(model, signature, writer, capture)
     answers = Answers(document)
     endpoint = PublicEndpoint(predictor, answers, writer)
+    endpoint.add("/predict", Route(b"POST", None, counted=True))
     Replay(model, signature, answers, hasher.token).add_to(endpoint)
     served = ServedModel(document, signature, server.state.serving)
     InferenceProtocol(predictor, answers, served).add_to(endpoint)

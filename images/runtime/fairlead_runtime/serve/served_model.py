@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -62,14 +63,14 @@ class ServedModel:
     def values(self, outcome: Outcome, output: Output) -> Any:
         """Return an output's values, flat: a list of labels or numbers, or an array of 32-bit floats."""
         if output is self.outputs[0]:
-            return outcome.predictions
+            return list(chain.from_iterable(outcome.predictions)) if output.more else outcome.predictions
         return np.ascontiguousarray(outcome.probabilities, dtype=np.float32).reshape(-1)
 
 
 def _outputs(signature: Signature) -> tuple[Output, ...]:
     regression = signature.task == Task.REGRESSION
     datatype = "FP32" if regression else _CLASS_DATATYPES.get(str(signature.class_type), "BYTES")
-    label = Output(signature.label_output, datatype, ())
+    label = Output(signature.label_output, datatype, (len(signature.targets),) if signature.targets else ())
     if regression or not signature.probability_output:
         return (label,)
     return label, Output(signature.probability_output, "FP32", (len(signature.classes),))

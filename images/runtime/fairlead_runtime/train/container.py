@@ -29,7 +29,7 @@ from .derive import derive_signature, profile_foreign
 from .describe import lineage
 from .finish import Finished, find_result, finish
 
-FORMATS = {".onnx": "onnx", ".skops": "skops", ".joblib": "joblib"}
+FORMATS = {".onnx": "onnx", ".skops": "skops", ".joblib": "joblib", ".ubj": "xgboost", ".txt": "lightgbm"}
 MAX_METRICS = 20
 
 
@@ -108,7 +108,7 @@ def publish(job: TrainInput, store: Store) -> TrainSummary:
     tables = {split: _rows(store, job, manifest, split) for split in ("Train", "Validation")}
     data = path.read_bytes()
     form = FORMATS[path.suffix]
-    signature = derive_signature(job, manifest, tables["Train"], data if form == "onnx" else None, path.parent)
+    signature = derive_signature(job, manifest, tables["Train"], (form, data), path.parent)
     profile = profile_foreign(signature, data if form == "onnx" else None, tables["Train"], tables["Validation"])
     finished = Finished(
         form=form,
@@ -140,12 +140,13 @@ def _refuse_failure() -> None:
 def _model_file() -> Path:
     folder = ml_dir() / "model"
     left = [_own(path) for path in sorted(folder.glob("*"))] if folder.is_dir() else []
-    found = [path for path in left if path.suffix in FORMATS]
+    found = [path for path in left if path.suffix in FORMATS and (path.suffix != ".txt" or path.name == "model.txt")]
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise BadInput(
             "NoModel",
-            f"the container must leave one .onnx, .skops or .joblib in /opt/ml/model; there is {names}",
+            "the container must leave one .onnx, .skops, .ubj (XGBoost), model.txt (LightGBM) or .joblib in "
+            f"/opt/ml/model; there is {names}",
         )
     return found[0]
 

@@ -22,17 +22,19 @@ from fairlead.contract.training import Task
 from fairlead_runtime.errors import BadInput
 from fairlead_runtime.profile import PREDICTION, SCORE, ModelProfile, Profile, build_profile
 from fairlead_runtime.revision import RevisionManifest, TypedColumn
-from fairlead_runtime.signature import FLOAT, TEXT, Input, Signature
+from fairlead_runtime.signature import DOUBLE, FLOAT, TEXT, Input, Signature
 
 from .rows import TEXT_TYPES, to_frame
 
 PROFILE_ROWS = 20_000
+BOOSTERS = ("xgboost", "lightgbm")
 
 
 def derive_signature(
-    job: TrainInput, manifest: RevisionManifest, train: pa.Table, onnx: bytes | None, folder: Path
+    job: TrainInput, manifest: RevisionManifest, train: pa.Table, model: tuple[str, bytes], folder: Path
 ) -> Signature:
     """Return the signature; raise InvalidSignature, SignatureMissing, ModelUnreadable or TargetMissing."""
+    form, data = model
     own = folder / keys.SIGNATURE
     if own.is_file():
         try:
@@ -53,7 +55,15 @@ def derive_signature(
         class_type=manifest.type_of(target) if classes else None,
         labels="Value",
     )
-    return _of_graph(base, open_session(onnx)) if onnx is not None else base
+    return _of_graph(base, open_session(data)) if form == "onnx" else _of_library(base, form)
+
+
+def _of_library(base: Signature, form: str) -> Signature:
+    """Return the signature as pandas and a booster have it: 64 bits, NaN for text that is null, scores of classes."""
+    changes = {DOUBLE: {"datatype": DOUBLE}, TEXT: {"missing": "NaN"}}
+    inputs = [one.model_copy(update=changes[TEXT if not one.numeric else DOUBLE]) for one in base.inputs]
+    booster = {"labels": "Index", "probability_output": "probabilities"} if base.classes and form in BOOSTERS else {}
+    return base.model_copy(update={"inputs": inputs, **booster})
 
 
 def open_session(onnx: bytes) -> Any:

@@ -6,6 +6,7 @@ see the same bits: numbers are rounded to float32 before anything is learned. Ca
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,14 +80,16 @@ def read_rows(store: Store, job: TrainInput, manifest: RevisionManifest, into: P
     return TrainingRows(manifest, features, target, classes, parts, dropped)
 
 
-def to_frame(table: pa.Table, features: list[TypedColumn]) -> pd.DataFrame:
-    """Return one column per feature: float32 with NaN for null, or text (object) with "" for null."""
-    columns = {feature.name: _column(table[feature.name], feature.type) for feature in features}
+def to_frame(table: pa.Table, features: list[TypedColumn], doubles: Collection[str] = ()) -> pd.DataFrame:
+    """Return one column per feature: float32 with NaN for null (float64 for `doubles`), or text with "" for null."""
+    columns = {
+        f.name: _column(table[f.name], f.type, np.float64 if f.name in doubles else np.float32) for f in features
+    }
     # a dtype is named: pandas would make its own text type of objects, which ONNX Runtime does not take
     return pd.DataFrame({name: pd.Series(values, dtype=values.dtype) for name, values in columns.items()})
 
 
-def _column(values: pa.ChunkedArray, column_type: ColumnType) -> Any:
+def _column(values: pa.ChunkedArray, column_type: ColumnType, dtype: type) -> Any:
     if column_type in TEXT_TYPES:
         return pc.fill_null(values.cast(pa.string()), "").to_numpy().astype(object)
     if column_type is ColumnType.TIMESTAMP:
@@ -94,7 +97,7 @@ def _column(values: pa.ChunkedArray, column_type: ColumnType) -> Any:
     floats = (
         values.cast(pa.float64(), safe=False) if values.type != pa.bool_() else values.cast(pa.int8()).cast("double")
     )
-    return pc.fill_null(floats, float("nan")).to_numpy().astype(np.float32)
+    return pc.fill_null(floats, float("nan")).to_numpy().astype(dtype)
 
 
 def _target(job: TrainInput, manifest: RevisionManifest) -> TypedColumn:
