@@ -25,6 +25,7 @@ _SLICE_NS = 20_000_000  # how long the queue is worked off before arrivals are r
 _LINGER_S = 5.0  # how long an answer that ends a connection may take to be read
 _URL_BYTES = 8 << 10
 TOGETHER = 16  # requests that are answered together when that many wait; a model's own cost is mostly per call
+_CROWD = 2 * TOGETHER  # fewer that wait are no overload, however slow the model is
 _IDLE, _HEADERS, _EXPECTING, _BODY, _ENDED = range(5)  # what a connection is receiving
 
 
@@ -42,27 +43,53 @@ class HttpServer:
         self.connections: set[Client] = set()
         self._queue: deque[tuple[Receiver, Request]] = deque()
         self._scheduled = False
+        self.held_bytes = 0  # of requests that are received in more than one piece, until they are answered
         self._loop = asyncio.get_running_loop()
 
     def connect(self) -> asyncio.Protocol:
         """Return the protocol of a new connection; the factory that `loop.create_server` takes."""
         return self._protocol(self, self._loop)
 
-    def submit(self, connection: Receiver, request: Request) -> None:
-        """Queue a parsed request."""
-        request.parsed_ns = time.perf_counter_ns()
-        if len(self._queue) >= self.limits.pending and not request.refusal:
-            request.refusal, request.reason = 503, f"{self.limits.pending} requests wait already; try again in a second"
+    def submit(self, connection: Receiver, request: Request, *, at_once: bool = False) -> None:
+        """Queue a parsed request, or refuse it: `at_once` where no other answer of that client must go first."""
+        request.parsed_ns = now_ns = time.perf_counter_ns()
+        if len(self._queue) >= _CROWD and not request.refusal:
+            request.reason = self._crowded(now_ns)
+            request.refusal = 503 if request.reason else 0
         self.endpoint.started(request)
+        if at_once and request.refusal == 503 and not request.close:
+            connection.send(request, self.endpoint.refuse(request, 503, request.reason))
+            self._finished(request, 503, time.perf_counter_ns())
+            return
         self._queue.append((connection, request))
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._work)
 
+    def hold(self, size: int) -> bool:
+        """Count bytes of a request that is not complete; return False, and count none, where all hold too many."""
+        if self.held_bytes + size > self.limits.held_bytes:
+            return False
+        self.held_bytes += size
+        return True
+
+    def _crowded(self, now_ns: int) -> str:
+        """Return why one more request would make everybody late, or nothing."""
+        limits = self.limits
+        if len(self._queue) >= limits.pending:
+            return f"{limits.pending} requests wait already; try again in a second"
+        if now_ns - self._queue[0][1].parsed_ns > limits.wait_s * 1e9:
+            return f"requests wait for more than {limits.wait_s:g} s already; try again in a second"
+        return ""
+
+    def _finished(self, request: Request, status: int, now_ns: int) -> None:
+        self.held_bytes -= request.held_bytes
+        self.endpoint.finished(request, status, now_ns - request.parsed_ns)
+
     def _work(self) -> None:
         """Answer what waits, oldest first and a few together, for at most a slice of time."""
         self._scheduled = False
-        queue, endpoint, until = self._queue, self.endpoint, time.perf_counter_ns() + _SLICE_NS
+        queue, until = self._queue, time.perf_counter_ns() + _SLICE_NS
         while queue:
             turn = [queue.popleft() for _ in range(min(len(queue), TOGETHER))]
             waiting = [item for item in turn if not item[0].gone]
@@ -71,7 +98,7 @@ class HttpServer:
                 connection.send(request, response)
             now = time.perf_counter_ns()
             for (_, request), response in zip(waiting, responses, strict=True):
-                endpoint.finished(request, response.status, now - request.parsed_ns)
+                self._finished(request, response.status, now)
             if len(waiting) < len(turn):
                 self._forget([request for connection, request in turn if connection.gone])
             if now > until and queue and not self._scheduled:
@@ -90,7 +117,7 @@ class HttpServer:
     def _forget(self, requests: list[Request]) -> None:
         """Count requests whose client left before they were worked on."""
         for request in requests:
-            self.endpoint.finished(request, GONE, time.perf_counter_ns() - request.parsed_ns)
+            self._finished(request, GONE, time.perf_counter_ns())
 
     @property
     def busy(self) -> bool:
@@ -113,8 +140,8 @@ class Connection(asyncio.Protocol):
     """One client: parser callbacks, limits,, and answers in the order of the requests."""
 
     __slots__ = (
-        "_body", "_body_bytes", "_headers", "_large", "_loop", "_paused", "_pending", "_received", "_server", "_since",
-        "_state", "_touched", "_transport", "_url", "gone", "parser",
+        "_body", "_body_bytes", "_headers", "_held", "_large", "_late", "_loop", "_paused", "_pending", "_received",
+        "_server", "_since", "_state", "_touched", "_transport", "_url", "gone", "parser",
     )  # fmt: skip
 
     def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
@@ -128,12 +155,14 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._touched = True
         self._large = False  # whether the bytes being parsed could hold headers beyond the limit
+        self._late = False  # whether it came when there were too many already
         self._since = 0.0
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._received = -1
         self._body: bytes | list[bytes] = b""
         self._body_bytes = 0
+        self._held = 0  # bytes of the unfinished request that the server counts
 
     # -- the transport's callbacks
 
@@ -143,11 +172,13 @@ class Connection(asyncio.Protocol):
         server = self._server
         server.connections.add(self)
         if len(server.connections) > server.limits.connections:
+            self._late = True
             self._refuse(503, f"{server.limits.connections} connections are open already; try again in a second")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; its waiting requests are not worked on."""
         self.gone = True
+        self._release()
         self._server.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
@@ -174,6 +205,19 @@ class Connection(asyncio.Protocol):
             self._too_many_headers()
         elif self._state == _BODY and self._received > 2 * limits.body_bytes + limits.header_bytes:
             self._too_large()
+        elif self._state in (_HEADERS, _EXPECTING, _BODY):
+            self._hold(received)
+
+    def _hold(self, received: int) -> None:
+        if self._server.hold(received):
+            self._held += received
+        else:
+            bound = self._server.limits.held_bytes
+            self._refuse(503, f"requests that are being received hold {bound} bytes already; try again in a second")
+
+    def _release(self) -> None:
+        self._server.held_bytes -= self._held
+        self._held = 0
 
     def eof_received(self) -> bool:
         """Keep the connection for answers that wait; without any, let it close."""
@@ -263,10 +307,11 @@ class Connection(asyncio.Protocol):
         if not self.parser.should_keep_alive() or self.parser.should_upgrade():
             request.close = True
             self._state = _ENDED
+        request.held_bytes, self._held = self._held, 0
         self._pending += 1
         if self._pending > self._server.limits.pipelined:
             self._transport.pause_reading()
-        self._server.submit(self, request)
+        self._server.submit(self, request, at_once=self._pending == 1)
 
     # -- answers
 
@@ -276,7 +321,7 @@ class Connection(asyncio.Protocol):
         close = request.close or (self._server.draining and not self._pending and self._state == _IDLE)
         self._transport.write(response.encode(close=close, bodyless=request.method == b"HEAD"))
         if close:
-            self._end(lingering=request.refusal != 0)
+            self._end(lingering=request.refusal != 0 and not self._late)
         elif self._pending == self._server.limits.pipelined and not self._paused:
             self._read_again()
 
@@ -288,6 +333,7 @@ class Connection(asyncio.Protocol):
         """Queue a refusal as this connection's last answer."""
         self._state = _ENDED
         self._body = b""
+        self._release()
         request = Request(b"", self._url, self._headers, b"")
         request.close, request.refusal, request.reason = True, status, reason
         self._pending += 1

@@ -101,18 +101,16 @@ class Predictor:
     def predict_rows(self, rows: Sequence[Row], ids: Sequence[str], now_ns: int) -> list[Outcome | ModelError]:
         """Return the outcome of each checked row of a request of its own; one that raises spoils no other."""
         try:
-            outcomes = split(self._model.predict_rows(rows))
+            outcome = self._model.predict_rows(rows)
         except ModelError as error:
             if len(rows) == 1:
                 return [self._failed(error, ids[0])]
             return [self.predict_rows([row], [own], now_ns)[0] for row, own in zip(rows, ids, strict=True)]
-        scores = [score for outcome in outcomes for score in _scores(outcome)]
+        scores = _scores(outcome)
         self._counters.predicted(scores)
         if self._capture is not None:
-            for row, own, outcome, score in zip(rows, ids, outcomes, scores, strict=True):
-                if self._capture.wanted():
-                    self._capture.add_row(own, now_ns, row, (outcome.firsts[0], score))
-        return list(outcomes)
+            self._capture.add_together(ids, now_ns, rows, (outcome.firsts, scores))
+        return list(split(outcome))
 
     def predict(self, columns: Sequence[Column], response_id: str, now_ns: int) -> Outcome:
         """Return the outcome of checked columns; raise ModelError."""

@@ -8,9 +8,11 @@ as a restart of the container, not healed in secret. Called by `__main__`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -29,7 +31,7 @@ from . import metrics
 from .capture import Capture, Counts, Feedback
 from .control import Control, State
 from .counters import Counters, Edges, Writer
-from .flush import Flusher, Pace
+from .flush import Flusher, Pace, Waits
 from .grpc import GrpcAnswers, GrpcService
 from .http import HttpServer
 from .http2 import Http2Connection
@@ -45,6 +47,7 @@ log = logging.getLogger("fairlead.serve")
 
 _BACKLOG = 1024
 _SWEEP_S = 1.0
+_SPARE_FILES = 256  # for the store, the internal ports, and connections that are being refused
 _FLUSH_S = 10.0  # of the pod's grace period, after the drain
 
 
@@ -70,6 +73,10 @@ class Settings:
         limits = Limits(
             body_bytes=int(environ.get("FAIRLEAD_MAX_BODY_BYTES", Limits.body_bytes)),
             pending=int(environ.get("FAIRLEAD_MAX_PENDING", Limits.pending)),
+            wait_s=float(environ.get("FAIRLEAD_MAX_WAIT_S", Limits.wait_s)),
+            held_bytes=int(environ.get("FAIRLEAD_MAX_HELD_BYTES", Limits.held_bytes)),
+            header_bytes=int(environ.get("FAIRLEAD_MAX_HEADER_BYTES", Limits.header_bytes)),
+            connections=_connections(int(environ.get("FAIRLEAD_MAX_CONNECTIONS", Limits.connections))),
             idle_s=float(environ.get("FAIRLEAD_IDLE_S", Limits.idle_s)),
             request_s=float(environ.get("FAIRLEAD_REQUEST_S", Limits.request_s)),
         )
@@ -81,10 +88,21 @@ class Settings:
             port_metrics=int(environ.get("FAIRLEAD_PORT_METRICS", cls.port_metrics)),
             drain_s=float(environ.get("FAIRLEAD_DRAIN_S", cls.drain_s)),
             limits=limits,
-            pace=Pace(every_s=float(environ.get("FAIRLEAD_CAPTURE_FLUSH_S", Pace.every_s))),
+            pace=Pace(
+                every_s=float(environ.get("FAIRLEAD_CAPTURE_FLUSH_S", Pace.every_s)),
+                waiting_bytes=int(environ.get("FAIRLEAD_CAPTURE_WAITING_BYTES", Pace.waiting_bytes)),
+            ),
             pod=environ.get(env.POD_NAME, cls.pod),
             work_dir=Path(environ.get(env.WORK_DIR, cls.work_dir)),
         )
+
+
+def _connections(wanted: int) -> int:
+    """Return how many connections there may be: as many as wanted, as far as this process may open files."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return wanted if most == resource.RLIM_INFINITY else max(1, min(wanted, most - _SPARE_FILES))
 
 
 @dataclass(frozen=True)
@@ -155,7 +173,8 @@ def _public(server: Server, index: int, *, own_feedback: bool) -> tuple[dict[int
     counts = Counts(writer.add, server.counters.writer(2 * index + 1).add)
     hasher = hasher_of(server.environ, document.namespace, document.service)
     capture = Capture(document, signature, counts, hasher) if document.capture.percent else None
-    capturing = _capturing(server, f"{index}", capture, counts if own_feedback else None)
+    waits = server.counters.writer(2 * index + 1).waits
+    capturing = _capturing(server, f"{index}", capture, counts if own_feedback else None, waits)
     model = load(server.fetched)
     predictor = Predictor(model, signature, writer, capture)
     answers = Answers(document)
@@ -177,11 +196,11 @@ def _grpc_endpoint(document: ServeInput, predictor: Predictor, served: ServedMod
     return endpoint
 
 
-def _capturing(server: Server, name: str, capture: Capture | None, counts: Counts | None) -> _Capturing:
+def _capturing(server: Server, name: str, capture: Capture | None, counts: Counts | None, waits: Waits) -> _Capturing:
     feedback = Feedback(server.document, server.fetched.signature, counts) if counts else None
     sources = [source for source in (capture, feedback) if source is not None]
     file_name = f"{server.settings.pod}-{server.state.start_id}-{name}"
-    thread = Flusher(server.store(), sources, file_name, server.settings.pace)
+    thread = Flusher(server.store(), sources, file_name, server.settings.pace, waits)
     for source in sources:
         source.attach(thread.wake)
     return _Capturing(thread, feedback)
@@ -265,7 +284,7 @@ async def _watch(server: Server, workers: int, children: list[int]) -> int:
     stop = _stop_event()
     last = 2 * workers
     counts = Counts(server.counters.writer(last).add, server.counters.writer(last + 1).add)
-    capturing = _capturing(server, "feedback", None, counts)
+    capturing = _capturing(server, "feedback", None, counts, server.counters.writer(last + 1).waits)
     internal = await _internal(server, capturing.feedback)
     capturing.thread.start()
     ended = asyncio.create_task(_await_children(children, stop))

@@ -24,7 +24,9 @@ class Limits:
 
     body_bytes: int = 16 << 20
     header_bytes: int = 32 << 10
-    pending: int = 256  # requests that wait; more are answered 503
+    pending: int = 4_096  # requests that wait; more are answered 503
+    wait_s: float = 0.25  # of the oldest of at least 32 that wait; beyond it new ones are answered 503
+    held_bytes: int = 64 << 20  # of all requests that are received in pieces, until answered; more are answered 503
     pipelined: int = 32  # of one connection; more are not read
     connections: int = 20_000
     idle_s: float = 3_660.0  # longer than the hour after which Envoy lets go, so it is never we who close first
@@ -64,7 +66,7 @@ class Request:
     `route` belongs to the endpoint, which looks it up once, when the request starts.
     """
 
-    __slots__ = ("body", "close", "headers", "method", "parsed_ns", "path", "reason", "refusal", "route")
+    __slots__ = ("body", "close", "headers", "held_bytes", "method", "parsed_ns", "path", "reason", "refusal", "route")
 
     def __init__(self, method: bytes, path: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         self.method = method
@@ -72,6 +74,7 @@ class Request:
         self.headers = headers
         self.body = body
         self.close = False
+        self.held_bytes = 0
         self.parsed_ns = 0
         self.refusal = 0
         self.reason = ""
