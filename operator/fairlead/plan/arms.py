@@ -6,37 +6,55 @@ Pure. It never decides anything about a rollout; the planner feeds it what was p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import starmap, zip_longest
 
 MAX_PODS = 20  # an arm; 40 entries of about 40 bytes in the status of the service
+_PLAIN = 5  # counts of a line before the predictions
 _TAIL = 8  # characters kept of a uid and a start id; 40 random uids collide once in five million rollouts
 
 
 @dataclass(frozen=True)
 class ArmCounts:
-    """Requests of an arm or pod and what was wrong with them; `odd` are answers in the watched event of predictions."""
+    """Requests of an arm or pod and what was wrong with them.
+
+    `labelled`: answers whose truth came back, and `wrong` of them. `predicted`: one answer of each request, by bins.
+    """
 
     requests: int = 0
     failed: int = 0
     slow: int = 0
-    odd: int = 0
+    labelled: int = 0
+    wrong: int = 0
+    predicted: tuple[int, ...] = ()
 
     def __add__(self, other: ArmCounts) -> ArmCounts:
         """The sum, field by field."""
-        return ArmCounts(*(a + b for a, b in zip(self.values(), other.values(), strict=True)))
+        return self._with(other, lambda a, b: a + b)
 
     def since(self, before: ArmCounts) -> ArmCounts:
         """What came after `before`; a count that went backwards adds nothing."""
-        return ArmCounts(*(max(0, a - b) for a, b in zip(self.values(), before.values(), strict=True)))
+        return self._with(before, lambda a, b: max(0, a - b))
 
     def at_least(self, before: ArmCounts) -> ArmCounts:
         """The larger of both, field by field."""
-        return ArmCounts(*(max(a, b) for a, b in zip(self.values(), before.values(), strict=True)))
+        return self._with(before, max)
 
-    def values(self) -> tuple[int, int, int, int]:
-        """The fields in their order."""
-        return self.requests, self.failed, self.slow, self.odd
+    def _with(self, other: ArmCounts, merge: Callable[[int, int], int]) -> ArmCounts:
+        plain = (merge(a, b) for a, b in zip(self.plain(), other.plain(), strict=True))
+        return ArmCounts(
+            *plain, predicted=tuple(starmap(merge, zip_longest(self.predicted, other.predicted, fillvalue=0)))
+        )
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was counted."""
+        return not any((*self.plain(), *self.predicted))
+
+    def plain(self) -> tuple[int, int, int, int, int]:
+        """The fields in their order, without the predictions."""
+        return self.requests, self.failed, self.slow, self.labelled, self.wrong
 
 
 @dataclass(frozen=True)
@@ -82,6 +100,12 @@ class ArmLedger:
         """The ledger that takes a reading as its zero: for pods that had served before they became this arm."""
         return self.take(reading)[0]
 
+    def rebased(self, reading: ArmReading) -> ArmLedger:
+        """The ledger for predictions in other bins: of known pods only what comes after this reading counts."""
+        now = {_short(pod.uid): pod.counts.predicted for pod in reading.pods}
+        pods = {uid: (start, replace(last, predicted=now.get(uid, ()))) for uid, (start, last) in self.pods.items()}
+        return ArmLedger(pods)
+
     def _kept(self, reading: ArmReading) -> dict[str, tuple[str, ArmCounts]]:
         present = {_short(uid) for uid in reading.present} | {_short(pod.uid) for pod in reading.pods}
         return {uid: entry for uid, entry in self.pods.items() if uid in present}
@@ -94,8 +118,11 @@ class ArmLedger:
         return [(uid, pods[uid]) for uid in (*sorted(uid for uid in pods if uid in known), *news)]
 
     def to_list(self) -> list[str]:
-        """One short line a pod, for the status."""
-        return [" ".join((uid, start, *map(str, counts.values()))) for uid, (start, counts) in self.pods.items()]
+        """One short line a pod, for the status: identity, plain counts, predictions."""
+        return [
+            " ".join((uid, start, *map(str, (*counts.plain(), *counts.predicted))))
+            for uid, (start, counts) in self.pods.items()
+        ]
 
     @classmethod
     def from_list(cls, lines: Iterable[str]) -> ArmLedger:
@@ -103,7 +130,8 @@ class ArmLedger:
         pods = {}
         for line in lines:
             uid, start, *numbers = line.split(" ")
-            pods[uid] = (start, ArmCounts(*map(int, numbers)))
+            counts = tuple(map(int, numbers))
+            pods[uid] = (start, ArmCounts(*counts[:_PLAIN], predicted=counts[_PLAIN:]))
         return cls(pods)
 
 

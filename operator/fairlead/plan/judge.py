@@ -17,11 +17,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 from .arms import NO_PODS, ArmCounts, ArmLedger, ArmReading, PodCounts
 from .evalue import Block
 from .evidence import SignalState
+from .histograms import Histograms
+from .limits import PREDICTIONS, Limits, Signal, signals
 
 __all__ = [
     "ArmCounts",
@@ -34,6 +36,7 @@ __all__ = [
     "Signal",
     "SignalVerdict",
     "Verdict",
+    "count_by",
     "observe",
     "observe_pods",
     "signals",
@@ -43,8 +46,9 @@ __all__ = [
 
 MIN_BLOCKS = 3  # the dispersion between blocks is unknown before; its uncertainty discounts what follows
 RECENT_KEPT = 0.8  # of the latest counts, from look to look: half of their weight is in three looks
+NO_HISTOGRAMS = Histograms()
 RECENT_REQUESTS = 20  # in each arm, before the latest rates can be called an incident
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Decision(StrEnum):
@@ -57,50 +61,8 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How much worse the canary may be, in percentage points; None: not judged. ValueError for what has no meaning."""
-
-    confidence_percent: float = 95.0
-    error_points: float | None = None
-    latency_points: float | None = None
-    predictions_points: float | None = None
-    incident_max_error_percent: float | None = None
-
-    def __post_init__(self) -> None:
-        for points in (self.error_points, self.latency_points, self.predictions_points):
-            if points is not None and not 0 < points < 100:
-                raise ValueError(f"a limit of {points} points is not between 0 and 100")
-        if not 50 <= self.confidence_percent < 100:
-            raise ValueError(f"a confidence of {self.confidence_percent} % is not between 50 and 100")
-
-    @property
-    def alpha(self) -> float:
-        """The promised bound on each kind of wrong decision, per rollout."""
-        return 1.0 - self.confidence_percent / 100.0
-
-
-class Signal(NamedTuple):
-    """One proportion that is judged: its field of `ArmCounts`, the limit as a fraction, whether PASS needs it."""
-
-    name: str
-    counted: str
-    difference: float
-    required: bool
-
-
-def signals(limits: Limits) -> tuple[Signal, ...]:
-    """The signals that the limits ask for."""
-    known = (
-        ("errors", "failed", limits.error_points, True),
-        ("latency", "slow", limits.latency_points, True),
-        ("predictions", "odd", limits.predictions_points, False),
-    )
-    return tuple(Signal(name, counted, points / 100, need) for name, counted, points, need in known if points)
-
-
-@dataclass(frozen=True)
 class JudgeState:
-    """Everything the judge remembers; at most 3 KiB of JSON with three signals and 20 pods an arm.
+    """Everything the judge remembers; with two signals and 20 pods an arm 3 KiB of JSON, with predictions 6.
 
     `step_canary`, `step_baseline`: requests since the step began. `recent`: canary requests and failures, baseline
     requests and failures, fading from look to look. The ledgers belong to the pods of both arms.
@@ -112,6 +74,7 @@ class JudgeState:
     recent: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     canary_pods: ArmLedger = NO_PODS
     baseline_pods: ArmLedger = NO_PODS
+    histograms: Histograms = NO_HISTOGRAMS
 
     def to_dict(self) -> dict[str, Any]:
         """JSON for the status; `from_dict` gives back an equal state."""
@@ -121,6 +84,7 @@ class JudgeState:
             "step": [self.step_canary, self.step_baseline],
             "recent": list(self.recent),
             "pods": {"canary": self.canary_pods.to_list(), "baseline": self.baseline_pods.to_list()},
+            **({"predictions": self.histograms.to_dict()} if self.histograms != NO_HISTOGRAMS else {}),
         }
 
     @classmethod
@@ -136,6 +100,7 @@ class JudgeState:
             recent=(c, cf, b, bf),
             canary_pods=ArmLedger.from_list(data["pods"]["canary"]),
             baseline_pods=ArmLedger.from_list(data["pods"]["baseline"]),
+            histograms=Histograms.from_dict(data["predictions"]) if "predictions" in data else NO_HISTOGRAMS,
         )
 
 
@@ -145,18 +110,26 @@ def observe(state: JudgeState, limits: Limits, canary: ArmCounts, baseline: ArmC
     While an incident hits both arms nothing becomes evidence; that is known before the look, so it biases nothing.
     Increments with no request change nothing. A signal whose limit changed starts again.
     """
-    if not canary.requests and not baseline.requests:
+    if canary.empty and baseline.empty:
         return state
     held = in_incident(state, limits)
     recent = _faded(state.recent, canary, baseline)
     if held:
         return replace(state, recent=recent)
+    histograms, found = state.histograms, {}
+    for signal in signals(limits):
+        known = _signal_state(state, signal)
+        if signal.name == PREDICTIONS:
+            histograms, found[PREDICTIONS] = histograms.observed(known, canary.predicted, baseline.predicted)
+        else:
+            found[signal.name] = known.observed(_block(signal, canary, baseline))
     return replace(
         state,
-        signals={s.name: _signal_state(state, s).observed(_block(s, canary, baseline)) for s in signals(limits)},
+        signals=found,
         step_canary=state.step_canary + canary.requests,
         step_baseline=state.step_baseline + baseline.requests,
         recent=recent,
+        histograms=histograms,
     )
 
 
@@ -170,11 +143,23 @@ def observe_pods(state: JudgeState, limits: Limits, canary: ArmReading, baseline
 
 def start_step(state: JudgeState) -> JudgeState:
     """A step begins: evidence for PASS and the step's requests start at zero; evidence for FAIL goes on."""
+    found = {name: signal.in_new_step() for name, signal in state.signals.items() if name != PREDICTIONS}
+    histograms = state.histograms
+    if PREDICTIONS in state.signals:
+        histograms, found[PREDICTIONS] = histograms.in_new_step(state.signals[PREDICTIONS])
+    return replace(state, signals=found, step_canary=0, step_baseline=0, histograms=histograms)
+
+
+def count_by(state: JudgeState, bins: str, canary: ArmReading, baseline: ArmReading) -> JudgeState:
+    """The state for predictions counted by these bins: by other ones than before, their evidence starts again."""
+    if bins == state.histograms.bins:
+        return state
     return replace(
         state,
-        signals={name: signal.in_new_step() for name, signal in state.signals.items()},
-        step_canary=0,
-        step_baseline=0,
+        signals={name: signal for name, signal in state.signals.items() if name != PREDICTIONS},
+        canary_pods=state.canary_pods.rebased(canary),
+        baseline_pods=state.baseline_pods.rebased(baseline),
+        histograms=Histograms(bins),
     )
 
 
@@ -192,12 +177,11 @@ def _signal_state(state: JudgeState, signal: Signal) -> SignalState:
 
 
 def _block(signal: Signal, canary: ArmCounts, baseline: ArmCounts) -> Block:
-    return Block(
-        min(getattr(canary, signal.counted), canary.requests),
-        canary.requests,
-        min(getattr(baseline, signal.counted), baseline.requests),
-        baseline.requests,
-    )
+    counts = []
+    for arm in (canary, baseline):
+        total = getattr(arm, signal.total)
+        counts += [min(getattr(arm, signal.hits), total), total]
+    return Block(*counts)
 
 
 def _faded(
@@ -310,7 +294,8 @@ def _decide(
     failed = [f for f in found if f.failed]
     if failed:
         worst = max(failed, key=lambda f: f.fail_log_e)
-        return Decision.FAIL, worst.name, _fail_sentence(worst)
+        constant = worst.name == PREDICTIONS and state.histograms.single_bin()
+        return Decision.FAIL, worst.name, (_CONSTANT if constant else "") + _fail_sentence(worst)
     required = [f for f in found if f.required]
     if last_step and required and all(f.passed for f in required):
         weakest = min(required, key=lambda f: f.pass_log_e)
@@ -318,12 +303,20 @@ def _decide(
     return Decision.INCONCLUSIVE, None, _open_sentence(required, state)
 
 
-_DID = {"errors": "failed", "latency": "was slow for", "predictions": "gave unexpected answers to"}
+_DID = {
+    "errors": "failed",
+    "latency": "was slow for",
+    PREDICTIONS: "gave answers that the baseline gives less often to",
+    "labels": "was wrong in",
+}
+_OF = {"labels": "labelled answers"}
+_CONSTANT = "every answer of the canary is in one bin: "
 
 
 def _rates_sentence(found: SignalVerdict) -> str:
     return (
-        f"canary {_DID[found.name]} {found.canary_rate * 100:.1f} % of {found.canary_requests} requests, "
+        f"canary {_DID[found.name]} {found.canary_rate * 100:.1f} % of {found.canary_requests} "
+        f"{_OF.get(found.name, 'requests')}, "
         f"baseline {found.baseline_rate * 100:.1f} % of {found.baseline_requests}"
     )
 

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.perf import judge_simulation as simulation
+from tests.perf.judge_cases import CAUGHT, LIVE, SAME, UNHARMED
+from tests.perf.judge_streams import BASE
 
 from fairlead.plan import evidence
 from fairlead.plan.arms import MAX_PODS
@@ -20,11 +22,13 @@ from fairlead.plan.judge import (
     JudgeState,
     Limits,
     PodCounts,
+    count_by,
     observe,
     observe_pods,
     start_step,
     verdict,
 )
+from fairlead.plan.limits import PREDICTIONS
 
 ERRORS = Limits(error_points=1.0)
 THREE = Limits(error_points=0.5, latency_points=2.0, predictions_points=5.0, incident_max_error_percent=10.0)
@@ -41,7 +45,8 @@ def after(looks: int, canary: ArmCounts, baseline: ArmCounts, limits: Limits = E
     return state
 
 
-counts = st.integers(0, 400).flatmap(lambda n: st.builds(ArmCounts, st.just(n), *[st.integers(0, n)] * 3))
+TEN = st.lists(st.integers(0, 40), min_size=10, max_size=10).map(tuple)
+counts = st.integers(0, 400).flatmap(lambda n: st.builds(ArmCounts, st.just(n), *[st.integers(0, n)] * 4, TEN))
 looks = st.lists(st.tuples(counts, counts), max_size=30)
 
 
@@ -233,16 +238,19 @@ def test_an_older_form_starts_again_and_a_new_limit_too():
     assert state.signals["errors"].closed.canary == 40
 
 
-def test_the_state_stays_small():
+@pytest.mark.parametrize(("predicted", "bar"), [((), 3_500), ((123_456,) * 10, 6_500)])
+def test_the_state_stays_small(predicted, bar):
     def reading(prefix: str) -> ArmReading:
-        counts = ArmCounts(1_234_567, 12_345, 123_456, 123_456)
+        counts = ArmCounts(1_234_567, 12_345, 123_456, predicted=predicted)
         pods = [PodCounts(f"{prefix}-{i:08d}", f"start-{i:08d}", counts) for i in range(MAX_PODS)]
         return ArmReading(tuple(pods))
 
-    state = observe_pods(after(300, arm(53, 2, 3), arm(47, 1, 3), THREE), THREE, reading("c"), reading("b"))
+    canary, baseline = (replace(a, predicted=predicted) for a in (arm(53, 2, 3), arm(47, 1, 3)))
+    state = count_by(after(300, canary, baseline, THREE), "12345678" if predicted else "", ArmReading(), ArmReading())
+    state = observe_pods(state, THREE, reading("c"), reading("b"))
     without_pods = replace(state, canary_pods=ArmLedger(), baseline_pods=ArmLedger())
-    assert len(json.dumps(without_pods.to_dict(), separators=(",", ":"))) < 1_300
-    assert len(json.dumps(state.to_dict(), separators=(",", ":"))) < 3_500
+    assert len(json.dumps(without_pods.to_dict(), separators=(",", ":"))) < 1_700
+    assert len(json.dumps(state.to_dict(), separators=(",", ":"))) < bar
 
 
 # --- pods
@@ -290,6 +298,7 @@ def test_at_most_twenty_pods_are_counted():
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("st"), st.integers(0, 50)), max_size=40))
+@settings(deadline=None)
 def test_increments_add_up_to_the_last_counts_of_every_process(polls):
     ledger, total, reached, alive = ArmLedger(), 0, {}, {}
     for uid, start, more in polls:
@@ -303,31 +312,113 @@ def test_increments_add_up_to_the_last_counts_of_every_process(polls):
     assert total == sum(reached.values())
 
 
+# --- predictions and labels
+
+ODD = Limits(predictions_points=5.0)
+FLAT = (5,) * 10
+
+
+def answers(*predicted: int) -> ArmCounts:
+    return ArmCounts(requests=sum(predicted), predicted=predicted)
+
+
+def test_constant_predictions_fail_and_say_so():
+    state = after(4, answers(0, 0, 50, 0, 0, 0, 0, 0, 0, 0), answers(*FLAT), ODD)
+    found = verdict(state, ODD, last_step=False)
+    assert (found.decision, found.signal) == (Decision.FAIL, "predictions")
+    assert (
+        "every answer of the canary is in one bin: canary gave answers that the baseline gives less often"
+        in found.reason
+    )
+
+
+def test_a_shift_over_many_bins_is_found():
+    state = after(40, answers(8, 2, 8, 2, 8, 2, 8, 2, 8, 2), answers(*FLAT), ODD)
+    assert verdict(state, ODD, last_step=False).signal == "predictions"
+    assert "one bin" not in verdict(state, ODD, last_step=False).reason
+
+
+def test_the_watched_event_comes_from_earlier_blocks_alone():
+    """Noise that never returns: each block has its excess in another bin, so no event that was seen before has it."""
+    state = JudgeState()
+    for i in range(60):
+        shifted = tuple(14 if bin_ == i % 10 else 4 for bin_ in range(10))
+        state = observe(state, ODD, answers(*shifted), answers(*FLAT))
+    assert verdict(state, ODD, last_step=False).decision is Decision.INCONCLUSIVE
+
+
+def test_predictions_by_other_bins_start_again_and_nothing_counts_twice():
+    before = count_by(JudgeState(), "a", ArmReading(), ArmReading())
+    pods = read(PodCounts("x", "s", answers(0, 0, 50, 0, 0, 0, 0, 0, 0, 0)))
+    for _ in range(3):
+        before = observe_pods(before, ODD, pods, read(PodCounts("y", "s", answers(*FLAT))))
+    assert sum(before.histograms.closed[0]) == 50
+    other = read(PodCounts("x", "s", answers(25, 25)))
+    changed = count_by(before, "b", other, ArmReading())
+    assert changed.histograms.closed == ((), ())
+    assert PREDICTIONS not in changed.signals
+    assert sum(observe_pods(changed, ODD, other, ArmReading()).histograms.open[0]) == 0
+
+
+def test_labels_have_a_denominator_of_their_own_and_pass_does_not_wait_for_them():
+    limits = Limits(error_points=1.0, labels_points=5.0)
+    state = after(100, replace(arm(40), labelled=10, wrong=5), replace(arm(40), labelled=9, wrong=1), limits)
+    found = verdict(state, limits, last_step=True)
+    assert (found.decision, found.signal) == (Decision.FAIL, "labels")
+    assert "canary was wrong in 50.0 % of 1000 labelled answers, baseline 11.1 % of 900" in found.reason
+    assert verdict(after(100, arm(40), arm(40), limits), limits, last_step=True).decision is Decision.PASS
+
+
 # --- promises, short: simulation.main measures them in full
 
 
-@pytest.mark.parametrize("case", [simulation.SAME, simulation.AT_EDGE, simulation.BURSTS[1], simulation.BURSTS[3]])
-def test_wrong_decisions_are_rare(case):
-    outcomes = simulation.run_case(replace(case, looks=60), 60)
-    assert simulation.share_failed(outcomes) <= 0.12  # 7 of 60: at a true 5 % it happens in 2 % of all cases
-    assert case.canary == simulation.BASE or simulation.share_passed(outcomes) <= 0.12
+@pytest.mark.parametrize("bar", [*UNHARMED, *CAUGHT], ids=lambda bar: bar.case.name)
+def test_the_planner_ends_where_its_copy_for_many_rollouts_does(bar):
+    short = replace(bar.case, looks=min(bar.case.looks, 40), good_looks=min(bar.case.good_looks, 20))
+    assert simulation.disagreements(short, 1) == []
 
 
-@pytest.mark.parametrize(("case", "bar"), [*simulation.FROM_START[:3], *simulation.LATE])
-def test_bad_canaries_are_caught_in_time(case, bar):
-    if case.good_looks:
-        case = replace(case, good_looks=40, looks=40 + case.looks - case.good_looks)
-    outcomes = simulation.run_case(case, 40)
-    assert simulation.share_failed(outcomes) >= 0.95
-    assert simulation.median_caught(outcomes, case) <= bar * 1.25  # of 40 rollouts
+def test_the_planner_ends_a_whole_rollout_where_its_copy_does():
+    assert simulation.disagreements(SAME.case, 3) == []
+
+
+def allowed(rollouts: int) -> int:
+    """Wrong decisions of so many rollouts that a true 5 % exceeds once in a thousand runs; the seeds are fixed."""
+    return next(k for k in range(rollouts) if binom_tail(rollouts, k) < 1e-3)
+
+
+def binom_tail(n: int, k: int, p: float = 0.05) -> float:
+    return 1 - sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
+
+
+@pytest.mark.parametrize("bar", [b for b in UNHARMED if "25" not in b.case.name], ids=lambda bar: bar.case.name)
+def test_wrong_decisions_are_rare(bar):
+    looks = 200 if bar is SAME else 60
+    outcomes = simulation.run_case(replace(bar.case, looks=looks), 60 if not bar.case.pods else 20)
+    wrong = sum(o.decision is Decision.FAIL for o in outcomes)
+    assert wrong <= allowed(len(outcomes))
+    if bar.text.startswith("each") and bar.case.canary != BASE:
+        assert sum(o.passed_at < simulation.NEVER for o in outcomes) <= allowed(len(outcomes))
+    if bar is SAME:
+        assert simulation.median_passed(outcomes) <= bar.most
+
+
+@pytest.mark.parametrize("bar", CAUGHT, ids=lambda bar: bar.case.name)
+def test_bad_canaries_are_caught_in_time(bar):
+    outcomes = simulation.run_case(bar.case, 20 if bar.case.looks > 200 or bar.case.pods else 60)
+    assert simulation.share_failed(outcomes) >= 0.9
+    if bar.most:
+        assert simulation.median_caught(outcomes, bar.case) <= bar.most * 1.25  # of 20 or 60 rollouts
 
 
 def test_a_live_canary_with_20_percent_errors_is_stopped_within_a_minute():
-    outcomes = simulation.run_case(simulation.LIVE, 40)
+    outcomes = simulation.run_case(LIVE, 100)
     assert simulation.share_failed(outcomes) == 1
     assert max(o.requests for o in outcomes) <= 60 * 7.5
 
 
-def test_identical_versions_pass():
-    outcomes = simulation.run_case(simulation.SAME, 15)
-    assert simulation.median_passed(outcomes) <= 10_000
+def test_a_fixed_threshold_rolls_back_identical_versions():
+    shares = simulation.share_fixed(simulation.run_case(replace(SAME.case, looks=50), 200))
+    assert shares[0] == pytest.approx(0.41, abs=0.12)
+    assert shares[1] == pytest.approx(0.15, abs=0.09)
+    assert shares[2] <= 0.01

@@ -1,0 +1,56 @@
+"""What is judged: the limits that a user sets, and the proportions of each arm that they are held against.
+
+Pure. It must never see counts. Used by `judge.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+PREDICTIONS = "predictions"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much worse the canary may be, in percentage points; None: not judged. ValueError for what has no meaning."""
+
+    confidence_percent: float = 95.0
+    error_points: float | None = None
+    latency_points: float | None = None
+    predictions_points: float | None = None
+    labels_points: float | None = None
+    incident_max_error_percent: float | None = None
+
+    def __post_init__(self) -> None:
+        for points in (self.error_points, self.latency_points, self.predictions_points, self.labels_points):
+            if points is not None and not 0 < points < 100:
+                raise ValueError(f"a limit of {points} points is not between 0 and 100")
+        if not 50 <= self.confidence_percent < 100:
+            raise ValueError(f"a confidence of {self.confidence_percent} % is not between 50 and 100")
+
+    @property
+    def alpha(self) -> float:
+        """The promised bound on each kind of wrong decision, per rollout."""
+        return 1.0 - self.confidence_percent / 100.0
+
+
+class Signal(NamedTuple):
+    """One proportion that is judged: `hits` of `total`, fields of `ArmCounts`; the limit; whether PASS needs it."""
+
+    name: str
+    hits: str
+    total: str
+    difference: float
+    required: bool
+
+
+def signals(limits: Limits) -> tuple[Signal, ...]:
+    """The signals that the limits ask for. Predictions and labels can FAIL; no PASS waits for them."""
+    known = (
+        ("errors", "failed", "requests", limits.error_points, True),
+        ("latency", "slow", "requests", limits.latency_points, True),
+        (PREDICTIONS, "", "", limits.predictions_points, False),
+        ("labels", "wrong", "labelled", limits.labels_points, False),
+    )
+    return tuple(Signal(name, hits, total, points / 100, need) for name, hits, total, points, need in known if points)
