@@ -25,6 +25,7 @@ LABEL_ARM = "app.kubernetes.io/instance"  # one value per Deployment: a revision
 DRAIN_S = 15  # a pod leaves all endpoints well within this; then in-flight requests finish
 GRACE_S = 60
 PROGRESS_DEADLINE_S = 600  # Kubernetes' own default
+_H2C = "kubernetes.io/h2c"  # HTTP/2 without TLS, for gateways and meshes that would take it for HTTP/1.1
 _SERVE_COMMAND = ["python", "-m", "fairlead_runtime.serve"]  # the jobs image's entry point is another one
 
 
@@ -188,6 +189,7 @@ def _container(revision: RevisionStatus, predictor: Predictor, document: ServeIn
         "env": [*children.serving_env(revision.image), {"name": "FAIRLEAD_DRAIN_S", "value": str(DRAIN_S)}],
         "ports": [
             {"name": "http", "containerPort": env.PORT_HTTP},
+            {"name": "grpc", "containerPort": env.PORT_GRPC},
             {"name": "control", "containerPort": env.PORT_CONTROL},
             {"name": "metrics", "containerPort": env.PORT_METRICS},
         ],
@@ -215,17 +217,20 @@ def _probe(path: str, *, period_s: int, failures: int) -> Json:
 
 
 def build_service(owner: Owner, name: str, selector: Mapping[str, str], *, control: bool = False) -> Json:
-    """Return a ClusterIP Service: predictions (port 80), or with `control` feedback and counters (8081)."""
-    port = (
-        {"name": "control", "port": env.PORT_CONTROL, "targetPort": "control", "protocol": "TCP"}
+    """Return a ClusterIP Service: predictions (REST 80, gRPC 9000), or with `control` feedback and counters (8081)."""
+    ports = (
+        [{"name": "control", "port": env.PORT_CONTROL, "targetPort": "control", "protocol": "TCP"}]
         if control
-        else {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}
+        else [
+            {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"},
+            {"name": "grpc", "port": env.PORT_GRPC, "targetPort": "grpc", "protocol": "TCP", "appProtocol": _H2C},
+        ]
     )
     return {
         "apiVersion": names.SERVICE.api_version,
         "kind": names.SERVICE.kind,
         "metadata": children.object_meta(owner, name, ROLE),
-        "spec": {"type": "ClusterIP", "selector": dict(selector), "ports": [port]},
+        "spec": {"type": "ClusterIP", "selector": dict(selector), "ports": ports},
     }
 
 

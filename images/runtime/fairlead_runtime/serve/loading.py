@@ -21,7 +21,6 @@ from fairlead_runtime.store import Store
 
 from .models import Model
 
-
 _LOADERS = {
     "onnx": ".onnx_model:OnnxModel",
     "skops": ".estimator_model:load_skops",
