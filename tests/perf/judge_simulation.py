@@ -236,11 +236,11 @@ def share_fixed(outcomes: list[Outcome]) -> list[float]:
     return [float(share) for share in np.mean([o.fixed for o in outcomes], axis=0)]
 
 
-def print_table(rollouts: int, plain: int) -> None:
+def print_table(rollouts: int, plain: int, only: str) -> None:
     """The promises of the judge beside what was measured, and what a fixed threshold did with the same requests."""
     row("case", "rolled back", "promoted", "median canary requests", "bar", "fixed 98 / 97.5 / 95 % rolls back")
     row(*["---"] * 6)
-    for bar in (*UNHARMED, *CAUGHT):
+    for bar in (bar for bar in (*UNHARMED, *CAUGHT) if only in bar.case.name):
         problems = disagreements(bar.case, plain)
         if problems:
             sys.exit("\n".join(["the copy of the judge differs from the planner's code:", *problems[:10]]))
@@ -298,9 +298,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measure what the judge of canaries promises.")
     parser.add_argument("--rollouts", type=int, default=5_000, help="per case")
     parser.add_argument("--plain", type=int, default=20, help="of them also by the planner's own code, look by look")
+    parser.add_argument("--only", default="", help="cases whose names contain this")
     chosen = parser.parse_args(arguments)
     print(f"{chosen.rollouts:,} rollouts a case; {chosen.plain} of them by the planner's own code too\n")
-    print_table(chosen.rollouts, chosen.plain)
+    print_table(chosen.rollouts, chosen.plain, chosen.only)
     print_clean_arms()
 
 

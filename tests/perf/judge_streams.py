@@ -84,8 +84,7 @@ def simulate_bake(case: Case, rng: np.random.Generator) -> Arms:
 
 def counts_of(row: Ints) -> ArmCounts:
     """One look of one arm as the planner has it."""
-    numbers = row.tolist()
-    return ArmCounts(*numbers[:5], predicted=tuple(numbers[5:]))
+    return ArmCounts.of(row.tolist())
 
 
 def _rates(rates: tuple[float, float, float], looks: int) -> Floats:
@@ -182,5 +181,5 @@ def _through_ledger(pods: list[Ints], rng: np.random.Generator) -> Ints:
             if event < 1 - SILENT:
                 answers.append(PodCounts(process.uid, f"start-{process.start}", counts_of(total)))
         ledger, new = ledger.take(ArmReading(tuple(answers), frozenset(process.uid for process in processes)))
-        found[look] = (*new.plain(), *(new.predicted or (0,) * BINS))
+        found[look, : len(new.numbers())] = new.numbers()
     return found

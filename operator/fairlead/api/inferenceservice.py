@@ -67,7 +67,7 @@ class LatencyLimit(Model):
 
 
 class PredictionsLimit(Model):
-    """Shift of the predictions' distribution; kept for a later judge, this release does not judge by it."""
+    """Shift of the predictions' distribution: total variation over the stable version's bins; no PASS waits for it."""
 
     max_increase_points: Annotated[float, Field(gt=0, le=100)] = 10
 

@@ -157,6 +157,8 @@ def _revision(role: str, revision: Obj) -> str:
 
 
 def _signal(signal: Obj) -> str:
+    if "notJudged" in signal:
+        return f"{signal['name']}: not judged: {signal['notJudged']}"
     needed = signal.get("requestsNeeded")
     more = f"; about {needed:,} more canary requests if both are equal" if needed else ""
     return (

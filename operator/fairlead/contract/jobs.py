@@ -173,6 +173,9 @@ class ServeInput(Model):
     workers: int = 1
     latency_threshold_ms: float | None = None
     capture: Capture = Capture(percent=0)
+    compared_with: ArtifactRef | None = Field(
+        None, description="The version before: its profile's bins are those that both count predictions by."
+    )
 
 
 class ErrorInfo(Model):
@@ -296,6 +299,13 @@ JobInput = Annotated[
 ]
 
 
+class PredictionCounts(Model):
+    """Answers by bin: one of each request."""
+
+    bins: Annotated[str, Field(max_length=16, pattern="^[0-9a-f]+$", description="Names the edges or classes.")]
+    counts: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=10)]
+
+
 class ArmReport(Model):
     """What a server answers on `/arm`: cumulative counts since `startId` began."""
 
@@ -307,3 +317,8 @@ class ArmReport(Model):
     in_flight: int = 0
     captured: int = 0
     capture_lost: int = 0
+    labelled: int = Field(0, description="Answers of this pod whose truth came back while it remembered them.")
+    wrong: int = Field(0, description="Of these, answered otherwise.")
+    predictions: Annotated[list[PredictionCounts], Field(max_length=4)] = Field(
+        default_factory=list, description="By the server's own bins, then by those of the version before."
+    )

@@ -24,10 +24,12 @@ from .judge import (
     PodCounts,
     SignalVerdict,
     Verdict,
+    count_by,
     observe,
     start_step,
     verdict,
 )
+from .limits import PREDICTIONS
 from .revision import threshold_of
 from .serving_pods import is_ready, pods_of
 from .sizes import BAKING, active_state
@@ -77,12 +79,16 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Finding:
-    """What this look found: the judge's verdict, measured shares by role, and pods that did not answer."""
+    """What this look found: the judge's verdict, measured shares by role, and pods that did not answer.
+
+    `unjudged`: why a limit that is set is not judged, by signal.
+    """
 
     verdict: Verdict
     shares: Mapping[str, float] = field(default_factory=dict)
     requests: int = 0  # in the present step, all arms
     silent: str = ""
+    unjudged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def decision(self) -> Decision:
@@ -109,6 +115,7 @@ def limits_of(status: InferenceServiceStatus, spec: InferenceServiceSpec) -> Lim
         confidence_percent=judge.confidence_percent,
         error_points=judge.error_rate.max_increase_points,
         latency_points=judge.latency.max_increase_points if judge.latency and comparable else None,
+        predictions_points=judge.predictions.max_increase_points if judge.predictions else None,
         incident_max_error_percent=judge.incident.max_error_percent,
     )
 
@@ -137,9 +144,14 @@ def analyse(
     rollout = status.rollout
     assert rollout is not None
     before = Evidence.from_dict(rollout.evidence)
-    looks = {role: _look(pods_of(pods, arm), counters) for role, arm in judged_arms(status).items()}
+    arms = judged_arms(status)
     first, second = (STABLE, PREVIOUS) if active_state(rollout) == BAKING else (CANARY, BASELINE)
-    judge, limits = before.judge, limits_of(status, spec)
+    own = {role: pods_of(pods, arm) for role, arm in arms.items()}
+    shared, unjudged = shared_bins([_reports(own.get(role, ()), counters) for role in (first, second)], spec)
+    bins = shared or before.judge.histograms.bins
+    looks = {role: _look(own[role], counters, bins) for role in arms}
+    limits = limits_of(status, spec)
+    judge = count_by(before.judge, bins, *(looks[r].reading if r in looks else ArmReading() for r in (first, second)))
     ledgers = {first: judge.canary_pods, second: judge.baseline_pods}
     if first == CANARY:
         ledgers[STABLE] = before.stable_pods
@@ -155,16 +167,44 @@ def analyse(
     silent = next((looks[role].silent for role in (first, second) if role in looks and looks[role].silent), "")
     total = sum(served.values())
     shares = {role: 100 * count / total for role, count in served.items()} if total else {}
-    return after, Finding(found, shares, total, silent)
+    return after, Finding(found, shares, total, silent, unjudged)
 
 
-def _look(pods: Sequence[Obj], counters: Counters) -> _Look:
+def _reports(pods: Sequence[Obj], counters: Counters) -> list[ArmReport]:
+    reports = (counters.get(str(pod["metadata"]["uid"])) for pod in pods)
+    return [report for report in reports if isinstance(report, ArmReport)]
+
+
+def shared_bins(arms: Sequence[Sequence[ArmReport]], spec: InferenceServiceSpec) -> tuple[str, dict[str, str]]:
+    """Return the bins that both arms count predictions by, the older version's own first, and why there are none."""
+    if spec.rollout.judge.predictions is None or not all(arms):
+        return "", {}
+    new, old = ([found.bins for report in arm for found in report.predictions] for arm in arms)
+    if not old:
+        return "", {PREDICTIONS: _NO_BINS}
+    shared = next((bins for bins in old if bins in new), "")
+    return shared, {} if shared else {PREDICTIONS: _OTHER_BINS}
+
+
+_NO_BINS = (
+    "the version before does not say how its predictions lie: it has no training profile, or a server of its own; "
+    "what a TrainingRun made has one"
+)
+_OTHER_BINS = "the canary was born before judge.predictions was set, or its server cannot count predictions"
+
+
+def _predicted(report: ArmReport, bins: str) -> tuple[int, ...]:
+    return next((tuple(found.counts) for found in report.predictions if found.bins == bins), ())
+
+
+def _look(pods: Sequence[Obj], counters: Counters, bins: str) -> _Look:
     answered, silent = [], ""
     for pod in pods:
         uid = str(pod["metadata"]["uid"])
         report = counters.get(uid)
         if isinstance(report, ArmReport):
-            counts = ArmCounts(report.requests, report.failed, report.slow)
+            plain = (report.requests, report.failed, report.slow, report.labelled, report.wrong)
+            counts = ArmCounts(*plain, predicted=_predicted(report, bins))
             answered.append(PodCounts(uid, report.start_id, counts))
         elif report is not None and is_ready(pod):
             silent = silent or f"the counters of pod {pod['metadata']['name']} cannot be read: {report}"
@@ -194,6 +234,12 @@ def is_measured(finding: Finding, weight: int) -> bool:
         return True
     share = weight / 100
     return abs(finding.shares.get(CANARY, 0.0) / 100 - share) <= 3 * math.sqrt(share * (1 - share) / finding.requests)
+
+
+def describe_signals(finding: Finding) -> list[dict[str, Any]]:
+    """Return every signal for `status.rollout.signals`, and why one is not judged although it has a limit."""
+    judged = [describe_signal(signal) for signal in finding.verdict.signals if signal.name not in finding.unjudged]
+    return [*judged, *({"name": name, "notJudged": why} for name, why in finding.unjudged.items())]
 
 
 def describe_signal(found: SignalVerdict) -> dict[str, Any]:

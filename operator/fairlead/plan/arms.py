@@ -6,12 +6,11 @@ Pure. It never decides anything about a rollout; the planner feeds it what was p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import starmap, zip_longest
+from itertools import zip_longest
 
 MAX_PODS = 20  # an arm; 40 entries of about 40 bytes in the status of the service
-_PLAIN = 5  # counts of a line before the predictions
 _TAIL = 8  # characters kept of a uid and a start id; 40 random uids collide once in five million rollouts
 
 
@@ -42,19 +41,23 @@ class ArmCounts:
         return self._with(before, max)
 
     def _with(self, other: ArmCounts, merge: Callable[[int, int], int]) -> ArmCounts:
-        plain = (merge(a, b) for a, b in zip(self.plain(), other.plain(), strict=True))
-        return ArmCounts(
-            *plain, predicted=tuple(starmap(merge, zip_longest(self.predicted, other.predicted, fillvalue=0)))
-        )
+        pairs = zip_longest(self.numbers(), other.numbers(), fillvalue=0)
+        return self.of([merge(a, b) for a, b in pairs])
+
+    @classmethod
+    def of(cls, numbers: Sequence[int]) -> ArmCounts:
+        """The inverse of `numbers`."""
+        requests, failed, slow, labelled, wrong, *predicted = numbers
+        return cls(requests, failed, slow, labelled, wrong, tuple(predicted))
 
     @property
     def empty(self) -> bool:
         """Whether nothing was counted."""
-        return not any((*self.plain(), *self.predicted))
+        return not any(self.numbers())
 
-    def plain(self) -> tuple[int, int, int, int, int]:
-        """The fields in their order, without the predictions."""
-        return self.requests, self.failed, self.slow, self.labelled, self.wrong
+    def numbers(self) -> tuple[int, ...]:
+        """The fields in their order, the predictions last."""
+        return (self.requests, self.failed, self.slow, self.labelled, self.wrong, *self.predicted)
 
 
 @dataclass(frozen=True)
@@ -119,10 +122,7 @@ class ArmLedger:
 
     def to_list(self) -> list[str]:
         """One short line a pod, for the status: identity, plain counts, predictions."""
-        return [
-            " ".join((uid, start, *map(str, (*counts.plain(), *counts.predicted))))
-            for uid, (start, counts) in self.pods.items()
-        ]
+        return [" ".join((uid, start, *map(str, counts.numbers()))) for uid, (start, counts) in self.pods.items()]
 
     @classmethod
     def from_list(cls, lines: Iterable[str]) -> ArmLedger:
@@ -130,8 +130,7 @@ class ArmLedger:
         pods = {}
         for line in lines:
             uid, start, *numbers = line.split(" ")
-            counts = tuple(map(int, numbers))
-            pods[uid] = (start, ArmCounts(*counts[:_PLAIN], predicted=counts[_PLAIN:]))
+            pods[uid] = (start, ArmCounts.of([int(number) for number in numbers]))
         return cls(pods)
 
 

@@ -2,7 +2,7 @@
 
 | ending | refused |
 |---|---|
-| errors, signature, digest, replay, a person's word | the model digest, in any predictor |
+| errors, predictions, labels, signature, digest, replay, a person's word | the model digest, in any predictor |
 | crash, out of memory, not ready, latency | the revision: other resources make a new one |
 | deadline, unschedulable, no replay, image or Secret absent | nothing: it is tried again on a new spec or a retry |
 | superseded by another target | nothing |
@@ -31,7 +31,7 @@ from .judge import Verdict
 from .serving_pods import CANARY_NOT_READY, ArmFacts, Fault
 from .sizes import BAKING, COMPARED, FIRST, ROLLING_BACK, active_state
 
-ERROR_RATE, LATENCY = "ErrorRate", "Latency"
+ERROR_RATE, LATENCY, PREDICTIONS, LABELS = "ErrorRate", "Latency", "Predictions", "Labels"
 RETURNED_BY_REQUEST = "RolledBackByRequest"
 SUPERSEDED = "Superseded"
 DEADLINE = "DeadlineExceeded"
@@ -39,7 +39,7 @@ REPLAY_FAILED = "ReplayFailed"
 NOT_REPLAYED = "NotReplayed"
 PROMOTED, ROLLED_BACK, UNDECIDED = "Promoted", "RolledBack", "Inconclusive"
 
-_SIGNALS = {"errors": ERROR_RATE, "latency": LATENCY}
+_SIGNALS = {"errors": ERROR_RATE, "latency": LATENCY, "predictions": PREDICTIONS, "labels": LABELS}
 _REJECTED_AT_MOST, _HISTORY = 8, 10  # of the status; the versions remember every refusal
 _TEXT, _LINE = 280, 120  # characters; a status is at most 16 KiB
 

@@ -37,10 +37,10 @@ class Histograms:
         """With the open block as evidence."""
         event = watched(self.closed)
         if event:
-            counted = {name: _block(getattr(self, name), event) for name in ("closed", "last", "open")}
-            signal = replace(signal, **counted).closing()
-        closed = (_sum(self.closed[0], self.open[0]), _sum(self.closed[1], self.open[1]))
-        return Histograms(self.bins, closed, self.open), signal
+            closed, last, opened = (_block(counts, event) for counts in (self.closed, self.last, self.open))
+            signal = replace(signal, closed=closed, last=last, open=opened).closing()
+        total = (_sum(self.closed[0], self.open[0]), _sum(self.closed[1], self.open[1]))
+        return Histograms(self.bins, total, self.open), signal
 
     def in_new_step(self, signal: SignalState) -> tuple[Histograms, SignalState]:
         """As `SignalState.in_new_step`, by way of the bins."""

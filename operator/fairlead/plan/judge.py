@@ -201,7 +201,7 @@ class SignalVerdict:
     """What one signal shows: rates and requests since the rollout began, and discounted log evidence (nats).
 
     `requests_needed`: how many more canary requests PASS is expected to take if both versions are equal and the
-    shares stay; 0 when it has its evidence, None when that cannot be said (no traffic, or one arm has none).
+    shares stay; 0 when it has its evidence, None when no PASS waits for it or nothing can be said (no traffic).
     """
 
     name: str
@@ -273,7 +273,7 @@ def _signal_verdict(state: SignalState, signal: Signal, limits: Limits) -> Signa
         fail_log_threshold=threshold + math.log(len(signals(limits))),
         pass_log_e=pass_log,
         pass_log_threshold=threshold,
-        requests_needed=_requests_needed(state, seen, threshold - pass_log),
+        requests_needed=_requests_needed(state, seen, threshold - pass_log) if signal.required else None,
     )
 
 

@@ -124,6 +124,12 @@ def baseline_of(stable: RevisionStatus, canary: RevisionStatus, started_at: str)
     return stable.model_copy(update={"name": name, "serve": serve, "ready_replicas": 0})
 
 
+def compared_with(canary: RevisionStatus, stable: RevisionStatus | None) -> RevisionStatus:
+    """Return the canary as it counts its predictions by the stable version's bins too."""
+    before = ((stable and stable.serve) or {}).get("artifact")
+    return canary.model_copy(update={"serve": {**(canary.serve or {}), "comparedWith": before}}) if before else canary
+
+
 def model_of(revision: RevisionStatus | None) -> str:
     """Return the model family of a revision, or an empty string."""
     return str((((revision and revision.serve) or {}).get("artifact") or {}).get("model", ""))

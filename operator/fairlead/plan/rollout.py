@@ -27,7 +27,7 @@ from . import endings
 from .analysis import Evidence, Finding, is_measured
 from .judge import Decision
 from .replay import is_due
-from .revision import baseline_of
+from .revision import baseline_of, compared_with
 from .sizes import (
     BAKING,
     CANARY,
@@ -117,6 +117,8 @@ def _begin(status: InferenceServiceStatus, seen: Seen, canary: RevisionStatus, k
         generation=seen.generation,
     )
     baseline = baseline_of(status.stable, canary, now) if kind == CANARY and status.stable else None
+    if kind == CANARY and seen.spec.rollout.judge.predictions is not None:
+        canary = compared_with(canary, status.stable)
     update = {"rollout": rollout, "canary": canary, "baseline": baseline, "inconclusive": None}
     return status.model_copy(update=update)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from fairlead.api.inferenceservice import InferenceService, InferenceServiceStatus, RevisionStatus, TrafficShare
 
-from .analysis import Evidence, Finding, describe_signal
+from .analysis import Evidence, Finding, describe_signals
 from .route import RouteFacts
 from .serving_pods import ArmFacts
 from .sizes import ROLLING_BACK, active_state
@@ -47,7 +47,7 @@ def describe_rollout(
         return status
     said: dict[str, Any] = {
         "verdict": finding.decision.value,
-        "signals": [describe_signal(signal) for signal in finding.verdict.signals],
+        "signals": describe_signals(finding),
     }
     if rollout.state != "Held":
         said["message"] = finding.verdict.reason[:_TEXT]

@@ -15,7 +15,7 @@ from tests.unit.plan.simulation import NAMESPACE, Address, Simulation
 
 from fairlead.api import names
 from fairlead.api.conditions import format_time
-from fairlead.contract.jobs import ArmReport
+from fairlead.contract.jobs import ArmReport, PredictionCounts
 from fairlead.controllers.types import ArmFailure
 
 LABEL_ARM = "app.kubernetes.io/instance"
@@ -171,8 +171,12 @@ def _selected(world: Simulation, arm: str) -> list[Json]:
 
 
 def requests(world: Simulation, count: int, more: Mapping[str, Any] | None = None) -> None:
-    """Let requests come in; `failing` and `slow` give percents by role."""
+    """Let requests come in; `failing` and `slow` give percents by role.
+
+    `predicting` gives by role how many of ten answers lie in which bin; every pod of another role counts no bins.
+    """
     more = more or {}
+    predicting = {arm_names(world, role)[0]: ten for role, ten in (more.get("predicting") or {}).items()}
     bad = {kind: _percents(world, more.get(kind) or {}) for kind in ("failing", "slow")}
     for name, share in shares(world).items():
         ready = [pod for pod in pods_of(world, name) if is_ready(pod)]
@@ -185,6 +189,10 @@ def requests(world: Simulation, count: int, more: Mapping[str, Any] | None = Non
                     "failed": known.failed + round(new * bad["failing"].get(name, 0) / 100),
                     "slow": known.slow + round(new * bad["slow"].get(name, 0) / 100),
                 }
+                if name in predicting:
+                    before = known.predictions[0].counts if known.predictions else [0] * len(predicting[name])
+                    counts = [b + round(new * n / 10) for b, n in zip(before, predicting[name], strict=True)]
+                    update["predictions"] = [PredictionCounts(bins="ab12", counts=counts)]
                 world.arms[pod["metadata"]["name"]] = known.model_copy(update=update)
 
 

@@ -301,6 +301,15 @@ def test_paths_methods_and_limits(served: Served) -> None:
                 assert answer.headers["allow"] in ("GET", "POST")
 
 
+def test_arm_counts_one_prediction_of_each_request_by_bins(served: Served, wire: Wire) -> None:
+    before = served.arm()["predictions"][0]
+    for value in (GOOD, {"rows": [GOOD] * 30}, {"age": "x"}):
+        wire.post("/predict", value)
+    after = served.arm()["predictions"][0]
+    assert after["bins"] == before["bins"]
+    assert sum(after["counts"]) - sum(before["counts"]) == 2  # not 31: rows of one request are one piece of evidence
+
+
 def test_half_a_request_is_ended_with_408_and_a_reset_is_survived(served: Served) -> None:
     with Wire(served.port) as wire, Wire(served.port) as gone:
         gone.send(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n{")

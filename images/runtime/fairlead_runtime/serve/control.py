@@ -100,18 +100,8 @@ class Control:
         return InternalEndpoint({b"/metrics": Route(b"GET", lambda _: Response(200, render(), content_type=TEXT))})
 
     def arm(self) -> ArmReport:
-        """Return the counts since this start: predictions that were answered in any way, and those that wait."""
-        counts = self._counters.simple()
-        return ArmReport(
-            start_id=self._state.start_id,
-            revision=self._document.revision,
-            requests=counts["answered"],
-            failed=counts["failed"],
-            slow=counts["slow"],
-            in_flight=max(0, counts["started"] - counts["answered"]),
-            captured=counts["captured"],
-            capture_lost=counts["capture_lost"],
-        )
+        """Return the counts since this start."""
+        return self._counters.arm(self._state.start_id, self._document.revision)
 
     def _readyz(self, request: Request) -> Response:
         if self._state.serving():

@@ -10,9 +10,12 @@ import mmap
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from fairlead_runtime.profile import PREDICTION, SCORE, ModelProfile, NumericColumn
+from fairlead.contract.jobs import ArmReport
+from fairlead_runtime.profile import PREDICTION, SCORE, ModelProfile
 
+from .bins import MAX_BINS, MAX_CELLS, TENTHS, Grid, deciles
 from .wire import GONE
 
 CODES = (200, 400, 404, 405, 408, 413, 414, 415, 422, 431, GONE, 500, 503, 0)  # 0: any other
@@ -32,8 +35,7 @@ SIMPLE = (
     "waiting_bytes",
 )
 LATENCY_EDGES_MS = (0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000)
-MAX_BINS = 10
-_SLOTS = 64  # of SIMPLE, CODES, latency and prediction bins together: 13 + 14 + 15 + 10
+_SLOTS = 96  # of SIMPLE, CODES, latency, prediction bins and judged cells together: 13 + 14 + 15 + 10 + 19
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ class Edges:
 class Counters:
     """The rows of all writers; `writer(i)` is what thread i of the server, and no other, writes to."""
 
-    def __init__(self, writers: int, edges: Edges, threshold_ms: float | None) -> None:
+    def __init__(self, writers: int, edges: Edges, threshold_ms: float | None, grid: Grid | None = None) -> None:
         self.edges = edges
+        self.grid = grid or Grid()
         self.threshold_ns = int(threshold_ms * 1e6) if threshold_ms else 0
         self._writers = writers
         self._memory = mmap.mmap(-1, writers * _SLOTS * 8)  # anonymous and shared: forked workers see it too
@@ -84,10 +87,27 @@ class Counters:
         """Return the counts of the prediction bins, both outer ones open."""
         return [self.total(PREDICTION_AT + i) for i in range(len(self.edges.prediction) + 1)]
 
+    def arm(self, start_id: str, revision: str) -> ArmReport:
+        """Return what the judge reads: predictions that were answered in any way, and those that wait."""
+        counts = self.simple()
+        return ArmReport(
+            start_id=start_id,
+            revision=revision,
+            requests=counts["answered"],
+            failed=counts["failed"],
+            slow=counts["slow"],
+            in_flight=max(0, counts["started"] - counts["answered"]),
+            captured=counts["captured"],
+            capture_lost=counts["capture_lost"],
+            predictions=self.grid.fold([self.total(JUDGED_AT + cell) for cell in range(self.grid.cells)]),
+        )
+
 
 CODES_AT = len(SIMPLE)
 LATENCY_AT = CODES_AT + len(CODES)
 PREDICTION_AT = LATENCY_AT + len(LATENCY_EDGES_MS) + 2
+JUDGED_AT = PREDICTION_AT + MAX_BINS
+assert JUDGED_AT + MAX_CELLS <= _SLOTS
 _AT = {name: slot for slot, name in enumerate(SIMPLE)}
 _CODE_AT = {code: CODES_AT + i for i, code in enumerate(CODES)}
 _STARTED, _ANSWERED, _FAILED, _SLOW = _AT["started"], _AT["answered"], _AT["failed"], _AT["slow"]
@@ -102,6 +122,7 @@ class Writer:
         self._latency_ns = [int(edge * 1e6) for edge in counters.edges.latency_ms]
         self._prediction = counters.edges.prediction
         self._threshold_ns = counters.threshold_ns
+        self._cell = counters.grid.cell if counters.grid.cells else None
 
     def add(self, name: str, count: int = 1) -> None:
         """Add to a plain count."""
@@ -138,17 +159,15 @@ class Writer:
         for score in scores:
             view[PREDICTION_AT + bisect_right(edges, score)] += 1
 
+    def judged(self, predictions: Sequence[Any], scores: Sequence[float]) -> None:
+        """Count one answer of each request: rows of one batch are no independent evidence."""
+        cell = self._cell
+        if cell is not None:
+            for prediction, score in zip(predictions, scores, strict=True):
+                self._view[JUDGED_AT + cell(prediction, score)] += 1
+
 
 def _prediction_edges(profile: ModelProfile | None) -> tuple[float, ...]:
     """Return inner edges: deciles of the profile's own bins; of a probability without a profile, tenths."""
     columns = profile.predictions.columns if profile else {}
-    column = columns.get(SCORE) or columns.get(PREDICTION)
-    if not isinstance(column, NumericColumn):
-        return tuple(i / MAX_BINS for i in range(1, MAX_BINS))
-    chosen: list[float] = []
-    share, seen = max(1, sum(column.counts)) / MAX_BINS, 0
-    for edge, count in zip(column.edges, column.counts, strict=False):
-        seen += count
-        if seen >= share * (len(chosen) + 1) and len(chosen) < MAX_BINS - 1:
-            chosen.append(edge)
-    return tuple(chosen)
+    return deciles(columns.get(SCORE) or columns.get(PREDICTION)) or TENTHS

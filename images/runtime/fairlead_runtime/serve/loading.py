@@ -14,11 +14,12 @@ from pydantic import ValidationError
 from fairlead.contract import keys
 from fairlead.contract.jobs import ArtifactRef
 from fairlead_runtime.artifact import MODEL_FILES, fetch_artifact
-from fairlead_runtime.errors import BadInput
+from fairlead_runtime.errors import BadInput, JobError
 from fairlead_runtime.profile import ModelProfile
 from fairlead_runtime.signature import Signature
 from fairlead_runtime.store import Store
 
+from .bins import Bins, bins_of
 from .models import Model
 
 _LOADERS = {
@@ -70,6 +71,25 @@ def load(fetched: Fetched) -> Model:
     load_file = getattr(import_module(module, __package__), name)  # only the runtime that is needed is loaded
     model: Model = load_file(fetched.model_file, fetched.signature)
     return model
+
+
+def bins_of_other(store: Store, reference: ArtifactRef) -> Bins | None:
+    """Return the bins of the version that this one is compared with; None if they cannot be had: nobody waits for it.
+
+    Only signature and profile are read.
+    """
+    if reference.uri:
+        return None
+    folder = keys.model(reference.namespace, reference.model, reference.digest)
+    try:
+        signature = Signature.model_validate_json(store.get_bytes(folder + keys.SIGNATURE))
+    except (JobError, ValidationError):
+        return None
+    try:
+        profile = ModelProfile.from_json(store.get_bytes(folder + keys.PROFILE))
+    except (JobError, ValueError):
+        profile = None
+    return bins_of(signature, profile)
 
 
 def _profile(path: Path) -> ModelProfile | None:

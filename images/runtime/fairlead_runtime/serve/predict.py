@@ -108,6 +108,7 @@ class Predictor:
             return [self.predict_rows([row], [own], now_ns)[0] for row, own in zip(rows, ids, strict=True)]
         scores = _scores(outcome)
         self._counters.predicted(scores)
+        self._counters.judged(outcome.firsts, scores)
         if self._capture is not None:
             self._capture.add_together(ids, now_ns, rows, (outcome.firsts, scores))
         return list(split(outcome))
@@ -120,6 +121,7 @@ class Predictor:
             raise self._failed(error, response_id) from error
         scores = _scores(outcome)
         self._counters.predicted(scores)
+        self._counters.judged(outcome.firsts[:1], scores[:1])
         if self._capture is not None and self._capture.wanted():
             self._capture.add_rows(response_id, now_ns, columns, (outcome.firsts, scores))
         return outcome

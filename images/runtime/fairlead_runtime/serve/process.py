@@ -28,6 +28,7 @@ from fairlead_runtime.hashing import hasher_of
 from fairlead_runtime.store import Store, open_store
 
 from . import metrics
+from .bins import Grid, bins_of
 from .capture import Capture, Counts, Feedback
 from .control import Control, State
 from .counters import Counters, Edges, Writer
@@ -36,7 +37,7 @@ from .grpc import GrpcAnswers, GrpcService
 from .http import HttpServer
 from .http2 import Http2Connection
 from .ids import new_start_id
-from .loading import Fetched, fetch, load
+from .loading import Fetched, bins_of_other, fetch, load
 from .oip import InferenceProtocol
 from .predict import Answers, Predictor, PublicEndpoint, Route
 from .replay import Replay
@@ -124,10 +125,13 @@ class Server:
 def serve(document: ServeInput, environ: Mapping[str, str]) -> int:
     """Serve until SIGTERM and return the exit code; raise JobError if the artifact cannot be served."""
     settings = Settings.read(environ)
-    fetched = fetch(open_store(environ), document.artifact, settings.work_dir / "model")
+    store = open_store(environ)
+    fetched = fetch(store, document.artifact, settings.work_dir / "model")
     workers = max(1, document.workers)
     edges = Edges.of(document.latency_threshold_ms, fetched.profile)
-    counters = Counters(2 * workers + 2, edges, document.latency_threshold_ms)
+    other = bins_of_other(store, document.compared_with) if document.compared_with else None
+    grid = Grid([bins_of(fetched.signature, fetched.profile), other])
+    counters = Counters(2 * workers + 2, edges, document.latency_threshold_ms, grid)
     server = Server(document, settings, fetched, counters, State(new_start_id()), environ)
     if workers > 1:
         return _supervise(server, workers)
