@@ -127,6 +127,10 @@ bench-peers: venv ## MLServer and the KServe SDK, each pinned in an environment 
 bench-serve: bench-peers ## Our server beside MLServer and the KServe SDK: rates, tails, memory, start, capture; 10 min, alone
 	$(BIN)/python -m tests.perf.bench_serve $(BENCH)
 
+.PHONY: bench-proxy
+bench-proxy: venv ## What the proxy in front of a user's own server costs at the median
+	PYTHONPATH=operator:images/runtime:. $(BIN)/python -m tests.perf.bench_proxy
+
 .PHONY: bench-rest
 bench-rest: venv ## Writes and memory of the operator in 5 min at rest; after `make demo`
 	$(BIN)/python -m tests.perf.at_rest

@@ -197,8 +197,8 @@ def test_jobs_are_spoken_to_by_nobody_and_reach_no_metadata_service() -> None:
 def test_control_of_servers_is_for_the_operator_and_their_own_namespace() -> None:
     spec = policies(*FENCED)["team-a/fairlead-server"]
     public, control = spec["ingress"]
-    assert ports(public) == {8080, 9090}
-    assert ports(control) == {8081}
+    assert ports(public) == {8080, 9000, 9090, 15080, 15090}
+    assert ports(control) == {8081, 15081}
     own, operator = control["from"]
     assert own == {"podSelector": {}}
     assert operator["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "fairlead-system"}

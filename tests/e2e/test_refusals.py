@@ -97,6 +97,23 @@ REFUSED = {
     "a step of all": (service(rollout={"stepsPercent": [5, 100]}), "each step is between 1 and 99"),
     "a hostname of no gateway": (service(traffic={"hostname": "a.example.com"}), "traffic.gateway: name the Gateway"),
     "an unknown strategy": (service(rollout={"strategy": "Rainbow"}), "Unsupported value"),
+    "a port of the proxy": (
+        service(predictor={"container": {"image": "example.com/a:1", "port": 15080}}),
+        "predictor.container.port: 15080, 15081, 15082, 15090 are the proxy's in the same pod",
+    ),
+    "no time at all": (
+        service(predictor={"container": {"image": "example.com/a:1", "timeout": "0s"}}),
+        "predictor.container.timeout: is more than nothing",
+    ),
+    "root": (service(predictor={"container": {"image": "example.com/a:1", "runAsUser": 0}}), "runAsUser"),
+    "two servers": (
+        service(predictor={"container": {"image": "example.com/a:1"}, "runtime": {"workers": 2}}),
+        "predictor.runtime: is our own server; leave it out beside predictor.container",
+    ),
+    "a replay to one's own server": (
+        service(predictor={"container": {"image": "example.com/a:1"}}, rollout={"replay": {}}),
+        "rollout.replay: only our own server takes replays",
+    ),
     "a drop of no metric": (
         monitor(retrain={"triggers": {"performanceDrop": {}}, "template": TEMPLATE}),
         "performance: say the metric when retrain.triggers.performanceDrop is set",

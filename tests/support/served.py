@@ -60,6 +60,7 @@ class Served:
     document: ServeInput
     environ: Mapping[str, str] = field(default_factory=dict)
     cpu: int | None = None
+    module: str = "fairlead_runtime.serve"
     prefix: list[str] = field(default_factory=list)  # a command that runs the server, such as one that limits its CPU
     port: int = 0
     grpc: int = 0
@@ -96,7 +97,7 @@ class Served:
             "FAIRLEAD_DRAIN_S": "0.2",
             **self.environ,
         }
-        command = [sys.executable, "-m", "fairlead_runtime.serve"]
+        command = [sys.executable, "-m", self.module]
         if self.cpu is not None:
             command = ["taskset", "-c", str(self.cpu), *command]
         command = [*self.prefix, *command]

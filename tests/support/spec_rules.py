@@ -219,6 +219,20 @@ _EXACT: Mapping[str, Rule] = {
         lambda v: all(0 < step < 100 for step in _steps(v)), _bound_steps
     ),
     "self.stepsPercent.isSorted()": Rule(lambda v: _steps(v) == sorted(_steps(v)), _bound_steps),
+    "!(self.port in [15080, 15081, 15082, 15090])": Rule(
+        lambda v: v.get("port", 8080) not in (15080, 15081, 15082, 15090), lambda v, _: v.update(port=8080)
+    ),
+    "!has(self.predictor.container) || !has(self.rollout.replay)": Rule(
+        lambda v: "container" not in (v.get("predictor") or {}) or "replay" not in (v.get("rollout") or {}),
+        lambda v, _: v["rollout"].pop("replay", None) if "container" in (v.get("predictor") or {}) else None,
+    ),
+    "self.timeout.matches('[1-9]')": Rule(
+        lambda v: bool(re.search("[1-9]", v.get("timeout", "60s"))), lambda v, _: v.update(timeout="60s")
+    ),
+    "!has(self.container) || !has(self.runtime) || !has(self.runtime.workers) || self.runtime.workers == 1": Rule(
+        lambda v: "container" not in v or (v.get("runtime") or {}).get("workers", 1) == 1,
+        lambda v, _: v.update(runtime={"workers": 1}),
+    ),
     "!has(self.hostname) || has(self.gateway)": needs(lambda v: "hostname" in v, "gateway", {"name": "door"}),
     "!has(self.source.artifact) || has(self.evaluation)": needs(
         lambda v: "artifact" in (v.get("source") or {}), "evaluation", {"dataset": {"name": "rows"}}

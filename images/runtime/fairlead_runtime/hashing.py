@@ -31,6 +31,10 @@ class Hasher:
             return None
         return hmac.new(self._salt, canonical_json(value), hashlib.sha256).hexdigest()[:16]
 
+    def start(self) -> hmac.HMAC:
+        """Return a salted SHA-256 that takes bytes as they come."""
+        return hmac.new(self._salt, digestmod=hashlib.sha256)
+
 
 def hasher_of(environ: Mapping[str, str], namespace: str, service: str) -> Hasher:
     """Return the hasher of a service's captures, from the store's secret key in the environment."""

@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from fairlead.contract.base import ColumnName, Digest, Duration, Model, Name, Text
-from fairlead.contract.schema import FREE_FORM, LIST_SET, cel
+from fairlead.contract.base import ColumnName, Digest, Duration, Model, Name, Text, Uri
+from fairlead.contract.env import PROXY_PORTS
+from fairlead.contract.schema import FREE_FORM, LIST_SET, cel, list_map
+from fairlead.contract.training import EnvVar
 
 from . import meta
 from .meta import KindStatus, PodOverrides
@@ -29,10 +31,46 @@ class Runtime(Model):
     workers: Annotated[int, Field(ge=1, le=32)] = 1
 
 
+class ContainerPredictor(Model):
+    """Any HTTP server, behind our proxy in the same pod; it finds the model's files in /mnt/models."""
+
+    model_config = {
+        "json_schema_extra": cel(
+            (
+                f"!(self.port in {list(PROXY_PORTS)})",
+                f"predictor.container.port: {', '.join(map(str, PROXY_PORTS))} are the proxy's in the same pod; "
+                "let the server listen on another port",
+            ),
+            ("self.timeout.matches('[1-9]')", "predictor.container.timeout: is more than nothing, for instance 60s"),
+        )
+    }
+    image: Uri = Field(description="Name it by digest: a tag may be another image for the next pod.")
+    command: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=32)] | None = None
+    args: Annotated[list[Annotated[str, Field(max_length=16384)]], Field(max_length=64)] | None = None
+    env: Annotated[list[EnvVar], Field(max_length=64)] | None = Field(None, json_schema_extra=list_map("name"))
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(8080, description="What the server listens on.")
+    readiness_path: Annotated[str, Field(max_length=256, pattern=r"^/[!-~]*$")] | None = Field(
+        None, description="A GET that answers 2xx when it is ready; without it, ready is who listens."
+    )
+    timeout: Duration = Field("60s", description="A request that makes no progress for so long has failed.")
+    run_as_user: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(
+        None, description="The user that the image needs; default 65532. Never root."
+    )
+
+
 class Predictor(PodOverrides):
     """What runs in the pods of a revision."""
 
+    model_config = {
+        "json_schema_extra": cel(
+            (
+                "!has(self.container) || !has(self.runtime) || !has(self.runtime.workers) || self.runtime.workers == 1",
+                "predictor.runtime: is our own server; leave it out beside predictor.container",
+            )
+        )
+    }
     runtime: Runtime = Runtime()
+    container: ContainerPredictor | None = None
 
 
 class Scaling(Model):
@@ -185,6 +223,14 @@ class CaptureSpec(Model):
 class InferenceServiceSpec(Model):
     """Which model, how it runs, how it scales, how it rolls out, how it is reached."""
 
+    model_config = {
+        "json_schema_extra": cel(
+            (
+                "!has(self.predictor.container) || !has(self.rollout.replay)",
+                "rollout.replay: only our own server takes replays; leave it out beside predictor.container",
+            )
+        )
+    }
     model: ModelReference
     predictor: Predictor = Predictor()
     scaling: Scaling = Scaling()

@@ -49,6 +49,14 @@ PORT_HTTP = 8080  # predictions over REST: with PORT_GRPC the only port on the p
 PORT_GRPC = 9000  # the same predictions over gRPC
 PORT_CONTROL = 8081  # /arm, /healthz, /readyz, /feedback
 PORT_METRICS = 9090
+# Of the proxy beside a user's own server, which may have any port but these: 8080 and 8081 are the usual ones.
+PROXY_PORT_HTTP = 15080
+PROXY_PORT_CONTROL = 15081
+PROXY_PORT_DRAIN = 15082  # the hook that holds the user's server until no request needs it
+PROXY_PORT_METRICS = 15090
+PROXY_PORTS = (PROXY_PORT_HTTP, PROXY_PORT_CONTROL, PROXY_PORT_DRAIN, PROXY_PORT_METRICS)
+MODELS_DIR = "/mnt/models"  # where a user's own server finds the model's files
+DRAIN_PATH = "FAIRLEAD_DRAIN_PATH"  # of the hook; who cannot read the pod's spec does not know it
 
 HEADER_MODEL_VERSION = "x-fairlead-model-version"
 HEADER_MODEL_DIGEST = "x-fairlead-model-digest"

@@ -161,6 +161,14 @@ class Capture(Model):
     hash: list[str] = Field(default_factory=list, description="Columns captured as salted hashes (sensitive).")
 
 
+class Upstream(Model):
+    """A user's own server in the same pod, in front of which our proxy stands."""
+
+    port: int
+    readiness_path: str | None = Field(None, description="Answers 2xx when it is ready; without it: the port is open.")
+    timeout_s: float = Field(60, description="Without any progress for so long a request failed.")
+
+
 class ServeInput(Model):
     """Serve one artifact."""
 
@@ -176,6 +184,7 @@ class ServeInput(Model):
     compared_with: ArtifactRef | None = Field(
         None, description="The version before: its profile's bins are those that both count predictions by."
     )
+    upstream: Upstream | None = None
 
 
 class ErrorInfo(Model):

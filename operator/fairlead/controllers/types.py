@@ -55,7 +55,7 @@ class ArmFailure:
 
 
 class Arms(Protocol):
-    """The counters of serving pods: GET http://<podIP>:8081/arm."""
+    """The counters of serving pods: GET http://<podIP>:<control>/arm."""
 
     async def poll(self, pods: Sequence[Obj]) -> Mapping[str, ArmReport | ArmFailure]:
         """Return pod uid -> report or failure; in parallel, 2 s at most, the first 20 pods by name. Never raises."""

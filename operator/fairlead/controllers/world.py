@@ -37,11 +37,14 @@ LOG_LINE_MAX = 2048
 
 
 class HttpArms:
-    """`Arms` by HTTP to pod addresses, each read at most every 2 s. Ends what it began with `close`."""
+    """`Arms` by HTTP to pod addresses, each read at most every 2 s. Ends what it began with `close`.
+
+    `port` is for tests; otherwise it is the one that the pod calls `control`.
+    """
 
     def __init__(
         self,
-        port: int = PORT_CONTROL,
+        port: int | None = None,
         timeout_s: float = ARM_TIMEOUT_S,
         *,
         interval_s: float = ARM_INTERVAL_S,
@@ -82,7 +85,7 @@ class HttpArms:
             return ArmFailure(f"pod {name} has no address yet")
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._fetch(_url(address, self._port))
+                return await self._fetch(_url(address, self._port or _control_port(pod)))
         except TimeoutError:
             return ArmFailure(f"pod {name} did not answer /arm within {self._timeout_s:g} s")
         except (aiohttp.ClientError, OSError) as error:
@@ -101,6 +104,13 @@ class HttpArms:
         if len(raw) > ARM_BYTES:
             raise ValueError("too long")
         return ArmReport.model_validate_json(raw)
+
+
+def _control_port(pod: Obj) -> int:
+    """Return the port that a pod calls `control`: a proxy's is another one than our server's."""
+    containers = (pod.get("spec") or {}).get("containers") or ()
+    ports = (port for container in containers for port in container.get("ports") or ())
+    return next((int(port["containerPort"]) for port in ports if port.get("name") == "control"), PORT_CONTROL)
 
 
 def _url(address: str, port: int) -> str:

@@ -4,6 +4,7 @@
 |---|---|
 | errors, predictions, labels, signature, digest, replay, a person's word | the model digest, in any predictor |
 | crash, out of memory, not ready, latency | the revision: other resources make a new one |
+| what the judge finds in a user's own container; any of these when the same bytes serve | the revision |
 | deadline, unschedulable, no replay, image or Secret absent | nothing: it is tried again on a new spec or a retry |
 | superseded by another target | nothing |
 | promoted | |
@@ -164,8 +165,9 @@ def _recorded(
     assert status.rollout is not None
     time, message = format_time(now), ending.message[:_TEXT]
     update: dict[str, object] = {"history": _with_line(status, bad, now, ending)}
-    if ending.refuses in ("digest", "revision"):
-        update["rejected"] = _with_rejection(status, bad, ending.refuses, ending.reason, message, time)
+    refuses = _refused(status, bad, ending)
+    if refuses in ("digest", "revision"):
+        update["rejected"] = _with_rejection(status, bad, refuses, ending.reason, message, time)
     if ending.refuses == "nothing":
         update["inconclusive"] = Inconclusive(
             content=bad.content,
@@ -176,6 +178,14 @@ def _recorded(
             at=time,
         )
     return status.model_copy(update=update)
+
+
+def _refused(status: InferenceServiceStatus, bad: RevisionStatus, ending: Ending) -> str:
+    """Return what is refused: not the model's bytes where they serve as well, nor for what a user's own code did."""
+    back = status.stable
+    same = back is not None and back.name != bad.name and back.digest == bad.digest
+    own_code = ending.verdict is not None and bool((bad.predictor or {}).get("container"))
+    return "revision" if ending.refuses == "digest" and (same or own_code) else ending.refuses
 
 
 def _with_rejection(

@@ -152,4 +152,5 @@ def _url(revision: RevisionStatus, service: InferenceService) -> str:
 def is_due(service: InferenceServiceSpec, status: InferenceServiceStatus) -> bool:
     """Say whether captured requests are still to be replayed before the first user."""
     replayed = status.rollout.replay if status.rollout else None
-    return service.rollout.replay is not None and (replayed is None or not replayed.outcome)
+    own = (status.stable.predictor or {}).get("container") if status.stable else None  # it knows no replay
+    return service.rollout.replay is not None and not own and (replayed is None or not replayed.outcome)

@@ -19,6 +19,7 @@ from fairlead.contract.jobs import Capture, ServeInput
 
 from . import children
 from .children import Json, Owner, artifact_ref
+from .container_pods import container_pod_parts, upstream_of
 
 ROLE = "server"
 LABEL_ARM = "app.kubernetes.io/instance"  # one value per Deployment: a revision may have two (stable, baseline)
@@ -76,7 +77,8 @@ def describe_revision(
     for revision in known:
         if revision.content == content:
             return revision.model_copy(update={"rank": rank_of(version)})
-    image = images.for_format(artifact.format)
+    proxied = service.spec.predictor.container is not None
+    image = images.server if proxied else images.for_format(artifact.format)
     digest = digest_of({"content": content, "image": image})
     return RevisionStatus(
         revision=digest,
@@ -98,6 +100,7 @@ def _serve_input(
     assert artifact is not None
     reference = artifact_ref(version.namespace, version.spec.model, version.name, artifact)
     latency = service.spec.rollout.judge.latency
+    container = service.spec.predictor.container
     return ServeInput(
         namespace=service.namespace,
         service=service.name,
@@ -106,6 +109,7 @@ def _serve_input(
         workers=service.spec.predictor.runtime.workers,
         latency_threshold_ms=latency.threshold_ms if latency else None,
         capture=Capture(percent=service.spec.capture.percent, drop=columns[0], hash=columns[1]),
+        upstream=upstream_of(container) if container else None,
     )
 
 
@@ -181,8 +185,14 @@ def _pod_template(owner: Owner, revision: RevisionStatus, pull_policy: str) -> J
             **children.pod_base(predictor),
             "terminationGracePeriodSeconds": GRACE_S,
             "topologySpreadConstraints": [spread],
-            "containers": [_container(revision, predictor, document, pull_policy)],
-            "volumes": children.base_volumes(),
+            **(
+                container_pod_parts(owner, revision, predictor, pull_policy, DRAIN_S)
+                if predictor.container is not None
+                else {
+                    "containers": [_container(revision, predictor, document, pull_policy)],
+                    "volumes": children.base_volumes(),
+                }
+            ),
         },
     }
 

@@ -16,6 +16,7 @@ from fairlead.contract import env
 from fairlead.contract.jobs import ErrorInfo
 
 from .children import MAIN
+from .container_pods import PROXY, is_proxied
 from .jobs import OUT_OF_MEMORY, STORE_SILENT, STORE_UNREACHABLE, parse_summary
 from .pending_pods import Problem, pending_problem
 from .revision import LABEL_ARM
@@ -95,9 +96,16 @@ def _main(pod: Obj) -> Mapping[str, Any]:
     return next((status for status in statuses if status.get("name") == MAIN), {})
 
 
-def _ended(pod: Obj) -> Mapping[str, Any]:
-    """Return how the main container ended last, or nothing."""
-    status = _main(pod)
+def _ours(pod: Obj) -> Mapping[str, Any]:
+    """Return the status of the container whose exit codes and last words are ours: a user's own say what they like."""
+    if not is_proxied(pod):
+        return _main(pod)
+    statuses = (pod.get("status") or {}).get("initContainerStatuses") or ()
+    return next((status for status in statuses if status.get("name") == PROXY), {})
+
+
+def _ended(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return how a container ended last, or nothing."""
     for state in (status.get("state") or {}, status.get("lastState") or {}):
         if state.get("terminated"):
             return dict(state["terminated"])
@@ -110,22 +118,28 @@ def _info(ended: Mapping[str, Any]) -> ErrorInfo | None:
 
 
 def _fault(pod: Obj) -> Fault | None:
-    ended = _ended(pod)
-    if ended.get("reason") == "OOMKilled":
+    if _ended(_main(pod)).get("reason") == "OOMKilled":
         limit = _memory_limit(pod)
         return Fault(
             OUT_OF_MEMORY,
             f"Pod {pod['metadata']['name']} ran out of memory; its limit is {limit}. "
             "Raise predictor.resources.limits.memory.",
         )
+    ended = _ended(_ours(pod))
     info = _info(ended)
     if ended.get("exitCode") == env.EXIT_BAD_INPUT and info is not None and info.reason not in _ELSEWHERE:
         return Fault(info.reason, info.message, of_bytes=info.reason in _OF_BYTES)
     return None
 
 
+def _has_crashed(pod: Obj) -> bool:
+    """Say whether the main container ended of its own; for want of the store or of a person's part it did not."""
+    ended = _ended(_main(pod))
+    return bool(ended) and (is_proxied(pod) or not _is_blameless(ended))
+
+
 def _is_blameless(ended: Mapping[str, Any]) -> bool:
-    """Say whether a container ended for want of something that is not the revision's to give."""
+    """Say whether a container of ours ended for want of something that is not the revision's to give."""
     info = _info(ended)
     missing = info is not None and info.reason in _ELSEWHERE
     return ended.get("exitCode") == env.EXIT_STORE or (ended.get("exitCode") == env.EXIT_BAD_INPUT and missing)
@@ -139,11 +153,11 @@ def _memory_limit(pod: Obj) -> str:
 
 def _crashes(pods: Sequence[Obj]) -> Fault | None:
     """A second restart within the arm; what the store or a person has to put right is not the revision's fault."""
-    crashed = [pod for pod in pods if _ended(pod) and not _is_blameless(_ended(pod))]
+    crashed = [pod for pod in pods if _has_crashed(pod)]
     restarts = sum(int(_main(pod).get("restartCount", 0)) for pod in crashed)
     if restarts < CRASHES:
         return None
-    ended = _ended(crashed[-1])
+    ended = _ended(_main(crashed[-1]))
     lines = [line for line in str(ended.get("message") or "").splitlines() if line.strip()]
     last = f" Its last line: {lines[-1][:300]}" if lines else ""
     return Fault(
@@ -166,7 +180,7 @@ def _hindrance(pod: Obj) -> Problem | None:
     pending = pending_problem(pod)
     if pending is not None:
         return pending
-    ended = _ended(pod)
+    ended = _ended(_ours(pod))
     if not _is_blameless(ended):
         return None
     info = _info(ended)

@@ -10,7 +10,7 @@ from tests.support.clock import FakeClock
 
 from fairlead.contract.jobs import ArmReport
 from fairlead.controllers.types import ArmFailure
-from fairlead.controllers.world import ARM_PODS, LOG_REMEMBERED, HttpArms, PodLogs, _url
+from fairlead.controllers.world import ARM_PODS, LOG_REMEMBERED, HttpArms, PodLogs, _control_port, _url
 from fairlead.kube.errors import InvalidError, KubeError, NotFoundError, ServerError
 
 REPORT = {"startId": "s", "revision": "r", "requests": 7, "failed": 1, "slow": 0}
@@ -90,6 +90,12 @@ async def test_at_most_twenty_pods_are_asked_and_side_by_side() -> None:
 def test_addresses_of_both_families_make_urls() -> None:
     assert _url("10.0.0.1", 8081) == "http://10.0.0.1:8081/arm"
     assert _url("fd00::1", 8081) == "http://[fd00::1]:8081/arm"
+
+
+def test_the_port_of_counters_is_the_one_that_the_pod_calls_control() -> None:
+    ports = [{"name": "http", "containerPort": 15080}, {"name": "control", "containerPort": 15081}]
+    assert _control_port({"spec": {"containers": [{"name": "main", "ports": ports}]}}) == 15081
+    assert _control_port({"spec": {"containers": [{"name": "main"}]}}) == 8081
 
 
 class LogApi:

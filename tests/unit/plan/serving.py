@@ -106,13 +106,17 @@ def _terminated(exit_code: int, message: Any, reason: str, restarts: int) -> Jso
     text = message if isinstance(message, str) else json.dumps(message)
     ended = {"exitCode": exit_code, "message": text, "reason": reason}
     waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
-    container = {"name": "main", "restartCount": restarts, "state": waiting, "lastState": {"terminated": ended}}
-    return {"phase": "Running", "conditions": [dict(_UNREADY)], "containerStatuses": [container]}
+    return {"name": "main", "restartCount": restarts, "state": waiting, "lastState": {"terminated": ended}}
 
 
 def _pods_crash(world: Simulation, role: str, more: Mapping[str, Any]) -> None:
     said = _terminated(more.get("exit", 1), more.get("with", ""), more.get("because", "Error"), more.get("restarts", 2))
-    _set_pods(world, role, said)
+    status: Json = {"phase": "Running", "conditions": [dict(_UNREADY)], "containerStatuses": [said]}
+    if more.get("container") == "proxy":  # a sidecar that does not start: the main container waits for it
+        waiting = {"name": "main", "restartCount": 0, "state": {"waiting": {"reason": "PodInitializing"}}}
+        said = {**said, "name": "proxy"}
+        status = {**status, "phase": "Pending", "initContainerStatuses": [said], "containerStatuses": [waiting]}
+    _set_pods(world, role, status)
 
 
 def _pods_wait(world: Simulation, role: str, more: Mapping[str, Any]) -> None:
