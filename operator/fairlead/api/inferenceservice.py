@@ -110,6 +110,12 @@ class PredictionsLimit(Model):
     max_increase_points: Annotated[float, Field(gt=0, le=100)] = 10
 
 
+class LabelsLimit(Model):
+    """Wrong answers among those whose truth came back as feedback; classifications, in steps; no PASS waits for it."""
+
+    max_increase_points: Annotated[float, Field(gt=0, le=100)] = 2
+
+
 class IncidentLimit(Model):
     """Both arms above it: a shared incident, the rollout holds."""
 
@@ -123,6 +129,7 @@ class Judge(Model):
     error_rate: ErrorRateLimit = ErrorRateLimit()
     latency: LatencyLimit | None = LatencyLimit()
     predictions: PredictionsLimit | None = None
+    labels: LabelsLimit | None = None
     incident: IncidentLimit = IncidentLimit()
 
 

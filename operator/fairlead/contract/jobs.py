@@ -184,6 +184,7 @@ class ServeInput(Model):
     compared_with: ArtifactRef | None = Field(
         None, description="The version before: its profile's bins are those that both count predictions by."
     )
+    labels: bool = Field(False, description="Remember answers for a while, so that feedback is held against them.")
     upstream: Upstream | None = None
 
 
@@ -326,7 +327,9 @@ class ArmReport(Model):
     in_flight: int = 0
     captured: int = 0
     capture_lost: int = 0
-    labelled: int = Field(0, description="Answers of this pod whose truth came back while it remembered them.")
+    labelled: int | None = Field(
+        None, description="Answers of this pod whose truth came back while it remembered them; null: it remembers none."
+    )
     wrong: int = Field(0, description="Of these, answered otherwise.")
     predictions: Annotated[list[PredictionCounts], Field(max_length=4)] = Field(
         default_factory=list, description="By the server's own bins, then by those of the version before."

@@ -29,7 +29,7 @@ from .judge import (
     start_step,
     verdict,
 )
-from .limits import PREDICTIONS
+from .limits import LABELS, PREDICTIONS
 from .revision import threshold_of
 from .serving_pods import is_ready, pods_of
 from .sizes import BAKING, active_state
@@ -116,6 +116,8 @@ def limits_of(status: InferenceServiceStatus, spec: InferenceServiceSpec) -> Lim
         error_points=judge.error_rate.max_increase_points,
         latency_points=judge.latency.max_increase_points if judge.latency and comparable else None,
         predictions_points=judge.predictions.max_increase_points if judge.predictions else None,
+        labels_points=judge.labels.max_increase_points if judge.labels and not baking else None,
+        shares=1 + sum(limit is not None for limit in (judge.latency, judge.predictions, judge.labels)),
         incident_max_error_percent=judge.incident.max_error_percent,
     )
 
@@ -147,7 +149,9 @@ def analyse(
     arms = judged_arms(status)
     first, second = (STABLE, PREVIOUS) if active_state(rollout) == BAKING else (CANARY, BASELINE)
     own = {role: pods_of(pods, arm) for role, arm in arms.items()}
-    shared, unjudged = shared_bins([_reports(own.get(role, ()), counters) for role in (first, second)], spec)
+    reports = [_reports(own.get(role, ()), counters) for role in (first, second)]
+    shared, unjudged = shared_bins(reports, spec)
+    unjudged |= _unlabelled(reports, spec, baking=first == STABLE)
     bins = shared or before.judge.histograms.bins
     looks = {role: _look(own[role], counters, bins) for role in arms}
     limits = limits_of(status, spec)
@@ -193,6 +197,22 @@ _NO_BINS = (
 _OTHER_BINS = "the canary was born before judge.predictions was set, or its server cannot count predictions"
 
 
+def _unlabelled(arms: Sequence[Sequence[ArmReport]], spec: InferenceServiceSpec, *, baking: bool) -> dict[str, str]:
+    """Return why labels are not judged although they have a limit."""
+    if spec.rollout.judge.labels is None:
+        return {}
+    if baking:
+        return {LABELS: "only in steps, where both versions have the same share and so remember answers equally long"}
+    remembered = all(report.labelled is not None for arm in arms for report in arm)
+    return {} if remembered else {LABELS: _NO_ANSWERS}
+
+
+_NO_ANSWERS = (
+    "the servers do not remember their answers: a regression has no wrong ones, a server of your own and a canary that "
+    "was born before judge.labels was set keep none"
+)
+
+
 def _predicted(report: ArmReport, bins: str) -> tuple[int, ...]:
     return next((tuple(found.counts) for found in report.predictions if found.bins == bins), ())
 
@@ -203,7 +223,7 @@ def _look(pods: Sequence[Obj], counters: Counters, bins: str) -> _Look:
         uid = str(pod["metadata"]["uid"])
         report = counters.get(uid)
         if isinstance(report, ArmReport):
-            plain = (report.requests, report.failed, report.slow, report.labelled, report.wrong)
+            plain = (report.requests, report.failed, report.slow, report.labelled or 0, report.wrong)
             counts = ArmCounts(*plain, predicted=_predicted(report, bins))
             answered.append(PodCounts(uid, report.start_id, counts))
         elif report is not None and is_ready(pod):

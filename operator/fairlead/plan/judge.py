@@ -270,7 +270,7 @@ def _signal_verdict(state: SignalState, signal: Signal, limits: Limits) -> Signa
         canary_requests=seen.canary,
         baseline_requests=seen.baseline,
         fail_log_e=0.0 if early else state.log_fail(),
-        fail_log_threshold=threshold + math.log(len(signals(limits))),
+        fail_log_threshold=threshold + math.log(max(limits.shares, len(signals(limits)))),
         pass_log_e=pass_log,
         pass_log_threshold=threshold,
         requests_needed=_requests_needed(state, seen, threshold - pass_log) if signal.required else None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-PREDICTIONS = "predictions"
+PREDICTIONS, LABELS = "predictions", "labels"
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Limits:
     predictions_points: float | None = None
     labels_points: float | None = None
     incident_max_error_percent: float | None = None
+    shares: int = 1  # how many signals share alpha, at least: one that is not judged for a while keeps its share
 
     def __post_init__(self) -> None:
         for points in (self.error_points, self.latency_points, self.predictions_points, self.labels_points):
@@ -51,6 +52,6 @@ def signals(limits: Limits) -> tuple[Signal, ...]:
         ("errors", "failed", "requests", limits.error_points, True),
         ("latency", "slow", "requests", limits.latency_points, True),
         (PREDICTIONS, "", "", limits.predictions_points, False),
-        ("labels", "wrong", "labelled", limits.labels_points, False),
+        (LABELS, "wrong", "labelled", limits.labels_points, False),
     )
     return tuple(Signal(name, hits, total, points / 100, need) for name, hits, total, points, need in known if points)

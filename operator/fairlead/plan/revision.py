@@ -109,6 +109,7 @@ def _serve_input(
         workers=service.spec.predictor.runtime.workers,
         latency_threshold_ms=latency.threshold_ms if latency else None,
         capture=Capture(percent=service.spec.capture.percent, drop=columns[0], hash=columns[1]),
+        labels=service.spec.rollout.judge.labels is not None,
         upstream=upstream_of(container) if container else None,
     )
 
@@ -124,6 +125,7 @@ def baseline_of(stable: RevisionStatus, canary: RevisionStatus, started_at: str)
     serve.pop("latencyThresholdMs", None)
     if threshold is not None:
         serve["latencyThresholdMs"] = threshold
+    serve["labels"] = (canary.serve or {}).get("labels", False)
     name = names.child_name(stable.name, f"b{rollout}")
     return stable.model_copy(update={"name": name, "serve": serve, "ready_replicas": 0})
 

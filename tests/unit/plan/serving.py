@@ -178,8 +178,10 @@ def requests(world: Simulation, count: int, more: Mapping[str, Any] | None = Non
     """Let requests come in; `failing` and `slow` give percents by role.
 
     `predicting` gives by role how many of ten answers lie in which bin; every pod of another role counts no bins.
+    `labelled` gives by role the percents of answers whose truth came back, and of these that were wrong.
     """
     more = more or {}
+    labelled = {arm_names(world, role)[0]: percents for role, percents in (more.get("labelled") or {}).items()}
     predicting = {arm_names(world, role)[0]: ten for role, ten in (more.get("predicting") or {}).items()}
     bad = {kind: _percents(world, more.get(kind) or {}) for kind in ("failing", "slow")}
     for name, share in shares(world).items():
@@ -193,6 +195,10 @@ def requests(world: Simulation, count: int, more: Mapping[str, Any] | None = Non
                     "failed": known.failed + round(new * bad["failing"].get(name, 0) / 100),
                     "slow": known.slow + round(new * bad["slow"].get(name, 0) / 100),
                 }
+                if name in labelled:
+                    back = round(new * labelled[name][0] / 100)
+                    update["labelled"] = (known.labelled or 0) + back
+                    update["wrong"] = known.wrong + round(back * labelled[name][1] / 100)
                 if name in predicting:
                     before = known.predictions[0].counts if known.predictions else [0] * len(predicting[name])
                     counts = [b + round(new * n / 10) for b, n in zip(before, predicting[name], strict=True)]

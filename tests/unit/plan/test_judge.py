@@ -159,6 +159,12 @@ def test_fail_shares_alpha_between_the_signals():
     assert verdict(JudgeState(), ERRORS, last_step=False).signals[0].fail_log_threshold == pytest.approx(math.log(20))
 
 
+def test_a_signal_that_is_not_judged_for_a_while_keeps_its_share_of_alpha():
+    """Or a bake, which compares fewer signals, would spend more than was promised for the whole rollout."""
+    in_bake = replace(ERRORS, shares=3)
+    assert verdict(JudgeState(), in_bake, last_step=False).signals[0].fail_log_threshold == pytest.approx(math.log(60))
+
+
 def test_an_incident_of_both_arms_is_held_and_is_no_evidence():
     before = after(20, arm(40, 0), arm(40, 0), THREE)
     state = before

@@ -26,6 +26,8 @@ from .records import Record, as_columns, rows_of
 if TYPE_CHECKING:
     import pyarrow as pa  # imported where it is used: it would double the time to the first answer
 
+    from .answered import Answered
+
 log = logging.getLogger("fairlead.serve.capture")
 
 MAX_VALUES = 1_000_000  # that a ring holds: about 32 MB of Python numbers
@@ -221,9 +223,13 @@ class CaptureLayout:
 class Feedback:
     """What turned out to be true, by response id: columns id, time, label (text; a number for a regression)."""
 
-    def __init__(self, document: ServeInput, signature: Signature, counts: Counts) -> None:
+    def __init__(
+        self, document: ServeInput, signature: Signature, counts: Counts, answered: Answered | None = None
+    ) -> None:
         self._document = document
         self._count = counts.flusher
+        self._judged = counts.answering
+        self._answered = answered
         self._regression = signature.task == Task.REGRESSION
         self._label = label_text(signature)
         self._ring = Ring(50_000, lambda n: counts.answering("feedback_lost", n))
@@ -239,8 +245,14 @@ class Feedback:
         )
 
     def add(self, response_id: str, now_ns: int, label: Any) -> bool:
-        """Keep a label; return False if there was no room."""
-        return self._ring.add((response_id, now_ns, (), float(label) if self._regression else self._label(label)), 1)
+        """Keep a label, and hold it against the answer if that is still known; return False if there was no room."""
+        if not self._ring.add((response_id, now_ns, (), float(label) if self._regression else self._label(label)), 1):
+            return False
+        wrong = self._answered.is_wrong(response_id, label) if self._answered else None
+        if wrong is not None:
+            self._judged("labelled", 1)
+            self._judged("wrong", int(wrong))
+        return True
 
     def drain(self) -> Iterator[Part]:
         """Yield what the ring holds, each part within one hour (UTC)."""

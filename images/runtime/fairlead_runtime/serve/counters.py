@@ -33,9 +33,11 @@ SIMPLE = (
     "feedback_lost",
     "waiting_rows",
     "waiting_bytes",
+    "labelled",
+    "wrong",
 )
 LATENCY_EDGES_MS = (0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000)
-_SLOTS = 96  # of SIMPLE, CODES, latency, prediction bins and judged cells together: 13 + 14 + 15 + 10 + 19
+_SLOTS = 96  # of SIMPLE, CODES, latency, prediction bins and judged cells together: 15 + 14 + 15 + 10 + 19
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Counters:
     def __init__(self, writers: int, edges: Edges, threshold_ms: float | None, grid: Grid | None = None) -> None:
         self.edges = edges
         self.grid = grid or Grid()
+        self.labels = False  # whether answers are remembered, so that labels can be held against them
         self.threshold_ns = int(threshold_ms * 1e6) if threshold_ms else 0
         self._writers = writers
         self._memory = mmap.mmap(-1, writers * _SLOTS * 8)  # anonymous and shared: forked workers see it too
@@ -99,6 +102,8 @@ class Counters:
             in_flight=max(0, counts["started"] - counts["answered"]),
             captured=counts["captured"],
             capture_lost=counts["capture_lost"],
+            labelled=counts["labelled"] if self.labels else None,
+            wrong=counts["wrong"],
             predictions=self.grid.fold([self.total(JUDGED_AT + cell) for cell in range(self.grid.cells)]),
         )
 

@@ -17,6 +17,7 @@ from fairlead.contract import env
 from fairlead.contract.jobs import ServeInput
 from fairlead_runtime.signature import Signature
 
+from .answered import Remember
 from .capture import Capture
 from .columns import Column, Columns, RequestError, Row, kind_of
 from .counters import Writer
@@ -90,12 +91,20 @@ class Answers:
 class Predictor:
     """One model with its columns: predicts, counts and captures, whatever protocol the values came by."""
 
-    def __init__(self, model: Model, signature: Signature, counters: Writer, capture: Capture | None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        signature: Signature,
+        counters: Writer,
+        capture: Capture | None,
+        remember: Remember | None = None,
+    ) -> None:
         self.columns = Columns(signature)
         self.signature = signature
         self._model = model
         self._counters = counters
         self._capture = capture
+        self._remember = remember
         self._last_log = 0.0
 
     def predict_rows(self, rows: Sequence[Row], ids: Sequence[str], now_ns: int) -> list[Outcome | ModelError]:
@@ -109,6 +118,9 @@ class Predictor:
         scores = _scores(outcome)
         self._counters.predicted(scores)
         self._counters.judged(outcome.firsts, scores)
+        if self._remember is not None:
+            for own, prediction in zip(ids, outcome.firsts, strict=True):
+                self._remember.add(own, prediction)
         if self._capture is not None:
             self._capture.add_together(ids, now_ns, rows, (outcome.firsts, scores))
         return list(split(outcome))
@@ -122,6 +134,8 @@ class Predictor:
         scores = _scores(outcome)
         self._counters.predicted(scores)
         self._counters.judged(outcome.firsts[:1], scores[:1])
+        if self._remember is not None:  # one of each request, by the id that feedback names
+            self._remember.add(f"{response_id}.0" if len(scores) > 1 else response_id, outcome.firsts[0])
         if self._capture is not None and self._capture.wanted():
             self._capture.add_rows(response_id, now_ns, columns, (outcome.firsts, scores))
         return outcome

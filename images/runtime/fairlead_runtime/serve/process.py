@@ -28,6 +28,7 @@ from fairlead_runtime.hashing import hasher_of
 from fairlead_runtime.store import Store, open_store
 
 from . import metrics
+from .answered import Answered
 from .bins import Grid, bins_of
 from .capture import Capture, Counts, Feedback
 from .control import Control, State
@@ -116,6 +117,7 @@ class Server:
     counters: Counters
     state: State
     environ: Mapping[str, str]
+    answered: Answered | None = None
 
     def store(self) -> Store:
         """Return the store with no tries of its own: the flusher keeps what it could not write, and goes on."""
@@ -132,7 +134,9 @@ def serve(document: ServeInput, environ: Mapping[str, str]) -> int:
     other = bins_of_other(store, document.compared_with) if document.compared_with else None
     grid = Grid([bins_of(fetched.signature, fetched.profile), other])
     counters = Counters(2 * workers + 2, edges, document.latency_threshold_ms, grid)
-    server = Server(document, settings, fetched, counters, State(new_start_id()), environ)
+    answered = Answered(workers, fetched.signature) if document.labels and fetched.signature.classes else None
+    counters.labels = answered is not None
+    server = Server(document, settings, fetched, counters, State(new_start_id()), environ, answered)
     if workers > 1:
         return _supervise(server, workers)
     return uvloop.run(_work(server, 0, with_control=True))
@@ -180,7 +184,8 @@ def _public(server: Server, index: int, *, own_feedback: bool) -> tuple[dict[int
     waits = server.counters.writer(2 * index + 1).waits
     capturing = _capturing(server, f"{index}", capture, counts if own_feedback else None, waits)
     model = load(server.fetched)
-    predictor = Predictor(model, signature, writer, capture)
+    remember = server.answered.writer(index) if server.answered else None
+    predictor = Predictor(model, signature, writer, capture, remember)
     answers = Answers(document)
     endpoint = PublicEndpoint(predictor, answers, writer)
     endpoint.add("/predict", Route(b"POST", None, counted=True))
@@ -201,7 +206,7 @@ def _grpc_endpoint(document: ServeInput, predictor: Predictor, served: ServedMod
 
 
 def _capturing(server: Server, name: str, capture: Capture | None, counts: Counts | None, waits: Waits) -> _Capturing:
-    feedback = Feedback(server.document, server.fetched.signature, counts) if counts else None
+    feedback = Feedback(server.document, server.fetched.signature, counts, server.answered) if counts else None
     sources = [source for source in (capture, feedback) if source is not None]
     file_name = f"{server.settings.pod}-{server.state.start_id}-{name}"
     thread = Flusher(server.store(), sources, file_name, server.settings.pace, waits)
