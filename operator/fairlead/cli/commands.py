@@ -36,11 +36,13 @@ from .why import render_why
 OK, UNDECIDED = 0, 1
 
 
-def _print(text: str) -> None:
+def say(text: str) -> None:
+    """Print a text."""
     print(in_lines(text))  # objects quote programs and people: nothing of it may steer a terminal
 
 
-def _timestamp() -> str:
+def timestamp() -> str:
+    """Return the present time, RFC 3339."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
@@ -50,8 +52,8 @@ class Session:
 
     client: Client
     namespace: str
-    say: Callable[[str], None] = field(default=_print)
-    timestamp: Callable[[], str] = field(default=_timestamp)
+    say: Callable[[str], None] = field(default=say)
+    timestamp: Callable[[], str] = field(default=timestamp)
 
     async def get(self, resource: Resource, name: str) -> dict[str, Any]:
         """Return an object; NotFoundError when there is none."""

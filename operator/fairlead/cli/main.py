@@ -23,6 +23,8 @@ from . import commands
 from .asks import CannotAskError, Decision
 from .commands import Session
 from .lineage import UnknownAnswerError
+from .manifests import ManifestError
+from .planning import Telling, plan, plan_offline
 from .saved import SavedError
 from .subjects import Subject, SubjectError, read_subject
 from .tracing import lineage
@@ -30,7 +32,17 @@ from .waiting import Wish, wait
 
 FAILED = 4
 # What a person did or met; anything else is a fault of ours and shows where.
-TOLD = (KubeError, NoConnectionError, CannotAskError, SubjectError, SavedError, UnknownAnswerError, OSError)
+TOLD = (
+    KubeError,
+    NoConnectionError,
+    CannotAskError,
+    SubjectError,
+    SavedError,
+    UnknownAnswerError,
+    ManifestError,
+    ManifestError,
+    OSError,
+)
 Verb = Callable[[Session, argparse.Namespace], Awaitable[int]]
 
 
@@ -39,15 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _build_parser().parse_args(arguments)
     try:
         return asyncio.run(_run(given))
-    except (
-        KubeError,
-        NoConnectionError,
-        CannotAskError,
-        SubjectError,
-        SavedError,
-        UnknownAnswerError,
-        OSError,
-    ) as error:
+    except TOLD as error:
         print(in_lines(f"kubectl fairlead {given.verb}: {error}"), file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -58,6 +62,8 @@ async def _run(given: argparse.Namespace) -> int:
     subject = _subject(given)  # wrong words are told before the cluster is asked
     if subject is not None:
         given.subject = subject
+    if getattr(given, "objects", None):
+        return await plan_offline(given, Telling(commands.say, commands.timestamp()))
     async with commands.open_session(given.kubeconfig, given.context, given.namespace) as session:
         code: int = await given.run(session, given)
         return code
@@ -73,6 +79,11 @@ def _build_parser() -> argparse.ArgumentParser:
     _add(verbs, "tree", "the namespace's objects and how they hand over", lambda s, _: commands.show_tree(s))
     _add_subject(verbs, "why", "why an object is as it is", lambda s, g: commands.show_why(s, g.subject))
     _add_waiting(verbs)
+    planning = _add(verbs, "plan", "what would happen if these manifests were applied; writes nothing", plan)
+    planning.add_argument("-f", "--file", required=True, action="append", metavar="FILE", help="-: standard input")
+    planning.add_argument(
+        "--objects", metavar="FILE", help="saved objects instead of the cluster's, which is not asked"
+    )
     tracing = _add(verbs, "lineage", "what made an answer: version, gates, approver, data, code, image", lineage)
     tracing.add_argument("answer", metavar="ANSWER", help="its id, revision or version; -: its headers, by stdin")
     tracing.add_argument("-A", "--all-namespaces", action="store_true", help="search all namespaces")
