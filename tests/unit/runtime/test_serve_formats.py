@@ -208,6 +208,22 @@ def test_several_numbers_of_a_row(tmp_path: Path, form: str) -> None:
     assert np.abs(found - estimator.predict(frame[200:])).max() < 1e-5
 
 
+def test_a_graph_that_names_its_classes_in_text(tmp_path: Path) -> None:
+    train, test, target = parts(WINE)
+    names = np.array([f"class {i}" for i in range(3)])
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(train, names[target])
+    test = test.fillna(0.0)
+    described = signature(test, "FP32", 3, layout="Matrix", matrix_input="X", labels="Value")
+
+    def write(path: Path) -> None:
+        graph = to_onnx(pipeline, train[:1].to_numpy(np.float32), options={"zipmap": False}, target_opset=18)
+        path.write_bytes(graph.SerializeToString())
+
+    predictions, probabilities = asked(served(tmp_path, "onnx", write, described), described, test)
+    assert predictions == pipeline.predict(test).tolist()
+    assert np.abs(probabilities - pipeline.predict_proba(test)).max() < 1e-5
+
+
 def refused(tmp_path: Path, form: str, write: Callable[[Path], Any], described: Signature) -> str:
     with pytest.raises(BadInput) as error:
         served(tmp_path, form, write, described)

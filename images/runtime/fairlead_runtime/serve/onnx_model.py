@@ -41,8 +41,8 @@ class OnnxModel:
         self._numbers = [column.numeric for column in signature.inputs]
         self._dtypes = [np.float64 if column.datatype == DOUBLE else np.float32 for column in signature.inputs]
         self._memories: dict[int, _Bound] = {}  # by number of rows
-        all_floats = all(column.datatype == FLOAT for column in signature.inputs)
-        self._run = self._run_bound if all_floats else self._unbound
+        floats = all(column.datatype == FLOAT for column in signature.inputs)
+        self._run = self._run_bound if floats and not _gives_text(self._session, self._outputs) else self._unbound
 
     def predict_row(self, row: Row) -> Outcome:
         """Return the outcome of one checked row; its arrays are valid until the next call."""
@@ -94,7 +94,10 @@ class OnnxModel:
         return found
 
     def _unbound(self, rows: Sequence[Row]) -> Sequence[NDArray[Any]]:
-        """Run rows that have text in them, which ONNX Runtime cannot bind, or numbers of 64 bits."""
+        """Run rows of other values than 32-bit numbers, or with text in the answer.
+
+        ONNX Runtime cannot bind text that goes in, and reading bound text that comes out ends the process.
+        """
         feeds = self._feeds(as_columns(rows, self._numbers))
         found: Sequence[NDArray[Any]] = self._session.run(self._outputs, feeds)
         return found
@@ -150,6 +153,10 @@ def _check_outputs(session: Any, outputs: Sequence[str]) -> None:
     absent = set(outputs) - {tensor.name for tensor in session.get_outputs()}
     if absent:
         raise BadInput("SignatureMismatch", f"the model has no output {', '.join(sorted(absent))}")
+
+
+def _gives_text(session: Any, outputs: Sequence[str]) -> bool:
+    return any(tensor.type == "tensor(string)" for tensor in session.get_outputs() if tensor.name in outputs)
 
 
 def _word(name: str) -> str:
