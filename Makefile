@@ -131,6 +131,12 @@ bench-serve: bench-peers ## Our server beside MLServer and the KServe SDK: rates
 bench-proxy: venv ## What the proxy in front of a user's own server costs at the median
 	PYTHONPATH=operator:images/runtime:. $(BIN)/python -m tests.perf.bench_proxy
 
+.PHONY: conformance
+conformance: bench-peers ## The Open Inference Protocol asked by three public clients, of our server and of MLServer; 2 min
+	test -x $(FAIRLEAD_CACHE)/conformance/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(FAIRLEAD_CACHE)/conformance
+	$(BIN)/uv pip install --quiet --python $(FAIRLEAD_CACHE)/conformance/bin/python --require-hashes -r requirements/conformance.txt
+	PYTHONPATH=operator:images/runtime:. $(BIN)/python -W ignore -m tests.conformance
+
 .PHONY: bench-rest
 bench-rest: venv ## Writes and memory of the operator in 5 min at rest; after `make demo`
 	$(BIN)/python -m tests.perf.at_rest

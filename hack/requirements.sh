@@ -9,9 +9,10 @@ for extra in operator server jobs dev; do
     --exclude-newer "$cooldown" --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet \
     --unsafe-package fairlead --constraint requirements/constraints.txt -o "requirements/$extra.txt"
 done
-# What the server is measured against (`make bench-peers`), each by itself: they do not agree on FastAPI and pandas.
-for peer in mlserver kserve; do
-  uv pip compile "requirements/bench-$peer.in" --universal --python-version 3.11 --generate-hashes \
+# What the server is measured against (`make bench-peers`), each by itself: they do not agree on FastAPI and pandas;
+# and the clients that ask it (`make conformance`), which want an older protobuf.
+for peer in bench-mlserver bench-kserve conformance; do
+  uv pip compile "requirements/$peer.in" --universal --python-version 3.11 --generate-hashes \
     --exclude-newer "$cooldown" --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet \
-    -o "requirements/bench-$peer.txt"
+    -o "requirements/$peer.txt"
 done
