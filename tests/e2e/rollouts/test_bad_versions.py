@@ -59,6 +59,23 @@ def test_failing_requests_send_a_version_back(team: Team) -> None:
     assert found["status"]["rejectedBy"][0]["reason"] == "ErrorRate"
 
 
+def test_constant_predictions_send_a_version_back(team: Team) -> None:
+    """It answers well and fast, and always the same: only the distribution of its answers shows it."""
+    misbehaving.given_versions(team, v1="good", constant="constant")
+    hostname = f"{team.namespace}.example.com"
+    judge = quick()["judge"] | {"predictions": {"maxIncreasePoints": 10}}
+    rollout = quick(stepsPercent=[33], judge=judge, step={"minRequests": 5_000, "minDuration": "2s"})
+    team.apply(service("v1", hostname, rollout=rollout))
+    team.until_ready("InferenceService", "tumor", 180)
+    with load.steady(hostname, misbehaving.rows(500), 60) as sent:
+        load.until_routed(sent)
+        switch(team, "constant")
+        entry = rolled_back(team, "constant", 300)
+    assert (entry["reason"], entry.get("revision", "")) == ("Predictions", "")
+    assert not sent.failed(), sent.failed()[:3]
+    assert sent.by_version()["constant"] < 3_000
+
+
 def test_a_version_three_times_slower_goes_back_and_its_bytes_do_not(team: Team) -> None:
     misbehaving.given_versions(team, v1="steady", slow="slow")
     hostname = f"{team.namespace}.example.com"
