@@ -257,6 +257,17 @@ def test_numbers_differ_beyond_a_tenth_of_their_spread() -> None:
     assert compare(stable, far, [], LIMITS)[0].percent == 100
 
 
+def test_of_several_targets_each_is_compared_by_its_own_spread() -> None:
+    chance = np.random.default_rng(1)
+    values = list(zip(chance.normal(0, 1, 400), chance.normal(0, 1000, 400), strict=True))
+    stable = [Answer(200, [float(a), float(b)], 1.0) for a, b in values]
+    near = [Answer(200, [float(a), float(b) + 50], 1.0) for a, b in values]
+    far = [Answer(200, [float(a) + 50, float(b)], 1.0) for a, b in values]
+    fewer = [Answer(200, [float(a)], 1.0) for a, _ in values]
+    for said, percent in ((near, 0), (far, 100), (fewer, 100)):
+        assert next(c for c in compare(stable, said, [], LIMITS) if c.signal == "Disagreement").percent == percent
+
+
 def test_a_summary_fits_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = [{"age": n % 20, "mean radius": n / 30} for n in range(420)]
     pair = Pair.start(tmp_path, (linear(), swapped()), SIGNATURE, wide)

@@ -93,9 +93,26 @@ def _signals(stable: Sequence[Answer], candidate: Sequence[Answer], limits: Repl
 
 
 def _differs(stable: list[Any], candidate: list[Any], both: Bools) -> Bools:
-    """Return which answers are not the same: classes by value, numbers beyond a tolerance."""
-    numbers = [v for v, counts in zip(stable, both, strict=True) if counts and _is_number(v)]
-    continuous = len(numbers) == int(both.sum()) and any(isinstance(v, float) and v != int(v) for v in numbers)
+    """Return which answers are not the same; of several targets, where any is not."""
+    found = np.zeros(len(both), dtype=bool)
+    rows = np.flatnonzero(both)
+    firsts, seconds = ([_targets(said[i]) for i in rows] for said in (stable, candidate))
+    if len({len(values) for values in (*firsts, *seconds)}) > 1:
+        found[rows] = True  # they do not even answer as many targets
+        return found
+    for first, second in zip(zip(*firsts, strict=True), zip(*seconds, strict=True), strict=True):
+        found[rows] |= _one_differs(first, second)
+    return found
+
+
+def _targets(prediction: Any) -> list[Any]:
+    return prediction if isinstance(prediction, list) else [prediction]
+
+
+def _one_differs(stable: Sequence[Any], candidate: Sequence[Any]) -> Bools:
+    """Return which answers of one target are not the same: classes by value, numbers beyond a tolerance."""
+    numbers = [v for v in stable if _is_number(v)]
+    continuous = len(numbers) == len(stable) and any(isinstance(v, float) and v != int(v) for v in numbers)
     apart = TOLERANCE * float(np.std(numbers)) if continuous else 0.0
     return np.array([_apart(a, b) > apart for a, b in zip(stable, candidate, strict=True)], dtype=bool)
 
