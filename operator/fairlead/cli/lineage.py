@@ -186,8 +186,11 @@ def _served(found: Found) -> Iterator[str]:
         return
     metadata = found.service["metadata"]
     yield f"InferenceService {metadata['namespace']}/{metadata['name']}: {found.role}"
+    own = ((found.known.get("predictor") or {}).get("container") or {}).get("image")
+    if own:
+        yield f"Container image {own}"
     if found.known.get("image"):
-        yield f"Server image {found.known['image']}"
+        yield f"{'Proxy' if own else 'Server'} image {found.known['image']}"
     resources = (found.known.get("predictor") or {}).get("resources")
     if resources:
         yield f"Resources {resources}"

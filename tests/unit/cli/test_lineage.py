@@ -76,6 +76,13 @@ async def test_all_headers_of_an_answer_will_do(monkeypatch: pytest.MonkeyPatch)
     assert "InferenceService fraud/fraud: stable" in await told("-", service(stable=revision()), approved())
 
 
+async def test_an_answer_of_a_users_own_container_names_its_image() -> None:
+    own = revision(predictor={"container": {"image": "example.com/fraud@sha256:11"}})
+    page = await told(ID, service(stable=own), approved())
+    assert "Container image example.com/fraud@sha256:11" in page
+    assert "Proxy image fairlead-server:1" in page
+
+
 async def test_a_row_of_a_batch_names_its_answer() -> None:
     assert read_answer(f"{ID}.17").at == AT
 

@@ -283,6 +283,25 @@ def test_a_client_that_leaves_ends_its_request_at_the_server_too(proxy: Served) 
     assert (after["requests"], after["failed"]) == (before["requests"] + 1, before["failed"])
 
 
+def test_a_client_that_does_not_read_costs_no_memory_and_is_ended(impatient: Served) -> None:
+    ended = threading.Event()
+
+    def endless(talk: Talk, head: bytes, body: bytes) -> None:
+        talk.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        try:
+            while True:
+                talk.write(b"100000\r\n" + bytes(1 << 20) + b"\r\n")
+        except OSError:
+            ended.set()
+
+    PLAN["/endless"] = endless
+    before = memory(impatient.pid)
+    with Wire(impatient.port) as wire:
+        wire.send(request("POST", "/endless", b"{}"))
+        assert ended.wait(20), "the server may stop, too"
+    assert memory(impatient.pid) - before < 12e6
+
+
 def test_a_client_that_stops_sending_is_refused(impatient: Served) -> None:
     with Wire(impatient.port) as wire:
         wire.send(b"POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf")
