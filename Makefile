@@ -146,12 +146,13 @@ bench-plans: venv ## How long planners take, by kind
 	PYTHONPATH=operator:images/runtime:. $(BIN)/python -m tests.perf.bench_plans
 
 .PHONY: bench-judge
-bench-judge: venv ## The judge's promises by simulation; ROLLOUTS=5000 for the full table
+bench-judge: venv ## The judge's promises by simulation, beside a fixed threshold; ROLLOUTS=5000 for the full table: 20 min
 	$(BIN)/python -m tests.perf.judge_simulation --rollouts $(or $(ROLLOUTS),200)
 
 .PHONY: soak
-soak: venv ## 10,000 generated objects of each kind and every field, against a real API server
+soak: venv ## 10,000 generated objects of each kind and every field, against a real API server; 5,000 rollouts a case of the judge
 	FAIRLEAD_EXAMPLES=10000 $(PYTEST) tests/integration/test_generated_input.py tests/integration/test_fields.py -q -s --show-capture=no
+	$(BIN)/python -m tests.perf.judge_simulation --rollouts 5000
 
 .PHONY: soak-rollouts
 soak-rollouts: venv cluster images cluster-load ## The operator away for 10 min in a rollout, autoscalers watched for 30; about 45 min

@@ -23,13 +23,13 @@ import numpy as np
 from fairlead.plan.judge import ArmCounts, Decision, JudgeState, Limits, observe, start_step, verdict
 
 from .judge_arrays import Judge
-from .judge_cases import CAUGHT, LIVE, UNHARMED, Bar
+from .judge_cases import CAUGHT, EACH, LIVE, PUBLISHED, UNHARMED, WRONG, Bar
 from .judge_streams import BAKE_LOOKS, Arms, Case, Ints, counts_of, seeds, simulate_bake, simulate_step
 
 NEVER = math.inf
 THRESHOLDS = (98.0, 97.5, 95.0)
 CHECKS, CHECK_REQUESTS = 10, 200
-_TOGETHER = 500  # rollouts in memory at a time: about 100 MB
+_TOGETHER = 1_000  # rollouts in memory at a time: about 200 MB
 
 
 @dataclass(frozen=True)
@@ -236,18 +236,36 @@ def share_fixed(outcomes: list[Outcome]) -> list[float]:
     return [float(share) for share in np.mean([o.fixed for o in outcomes], axis=0)]
 
 
-def print_table(rollouts: int, plain: int, only: str) -> None:
-    """The promises of the judge beside what was measured, and what a fixed threshold did with the same requests."""
+def breaches(bar: Bar, outcomes: list[Outcome], allowance: float = 3.0) -> list[str]:
+    """What was promised and not kept, so many standard errors beyond chance."""
+    case, n, found = bar.case, len(outcomes), []
+    most = WRONG + allowance * math.sqrt(WRONG * (1 - WRONG) / n)
+    if bar in UNHARMED and bar.text != PUBLISHED and share_failed(outcomes) > most:
+        found.append(f"{case.name}: {share_failed(outcomes):.2%} rolled back")
+    if bar.text == EACH and share_passed(outcomes) > most:
+        found.append(f"{case.name}: {share_passed(outcomes):.2%} promoted")
+    median_at = median_caught(outcomes, case) if bar in CAUGHT else median_passed(outcomes)
+    if bar.most and median_at > bar.most * (1 + allowance * 0.7 / math.sqrt(n)):
+        found.append(f"{case.name}: median {median_at:,.0f} canary requests, not {bar.most:,.0f}")
+    return found
+
+
+def print_table(rollouts: int, plain: int, only: str) -> list[str]:
+    """The promises of the judge beside what was measured, and what a fixed threshold did; return what was not kept."""
+    broken: list[str] = []
     row("case", "rolled back", "promoted", "median canary requests", "bar", "fixed 98 / 97.5 / 95 % rolls back")
     row(*["---"] * 6)
     for bar in (bar for bar in (*UNHARMED, *CAUGHT) if only in bar.case.name):
         problems = disagreements(bar.case, plain)
         if problems:
             sys.exit("\n".join(["the copy of the judge differs from the planner's code:", *problems[:10]]))
-        print_row(bar, run_case(bar.case, rollouts))
+        outcomes = run_case(bar.case, rollouts)
+        print_row(bar, outcomes)
+        broken += breaches(bar, outcomes)
     live = run_case(LIVE, rollouts)
     seconds = median_caught(live, LIVE) / 7.5
-    row(LIVE.name, f"{share_failed(live):.1%}", f"{share_passed(live):.1%}", f"after {seconds:.0f} s", "60 s", "")
+    row(LIVE.name, f"{share_failed(live):.2%}", f"{share_passed(live):.2%}", f"after {seconds:.0f} s", "60 s", "")
+    return broken
 
 
 def print_row(bar: Bar, outcomes: list[Outcome]) -> None:
@@ -301,8 +319,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", default="", help="cases whose names contain this")
     chosen = parser.parse_args(arguments)
     print(f"{chosen.rollouts:,} rollouts a case; {chosen.plain} of them by the planner's own code too\n")
-    print_table(chosen.rollouts, chosen.plain, chosen.only)
+    broken = print_table(chosen.rollouts, chosen.plain, chosen.only)
     print_clean_arms()
+    if broken:
+        sys.exit("\n".join(["promises that were not kept:", *broken]))
 
 
 if __name__ == "__main__":

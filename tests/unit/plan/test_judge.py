@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.perf import judge_simulation as simulation
-from tests.perf.judge_cases import CAUGHT, LIVE, SAME, UNHARMED
-from tests.perf.judge_streams import BASE
+from tests.perf.judge_cases import CAUGHT, LIVE, PUBLISHED, SAME, UNHARMED
 
 from fairlead.plan import evidence
 from fairlead.plan.arms import MAX_PODS
@@ -388,33 +387,19 @@ def test_the_planner_ends_a_whole_rollout_where_its_copy_does():
     assert simulation.disagreements(SAME.case, 3) == []
 
 
-def allowed(rollouts: int) -> int:
-    """Wrong decisions of so many rollouts that a true 5 % exceeds once in a thousand runs; the seeds are fixed."""
-    return next(k for k in range(rollouts) if binom_tail(rollouts, k) < 1e-3)
-
-
-def binom_tail(n: int, k: int, p: float = 0.05) -> float:
-    return 1 - sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
-
-
-@pytest.mark.parametrize("bar", [b for b in UNHARMED if "25" not in b.case.name], ids=lambda bar: bar.case.name)
+@pytest.mark.parametrize("bar", [b for b in UNHARMED if b.text != PUBLISHED], ids=lambda bar: bar.case.name)
 def test_wrong_decisions_are_rare(bar):
+    """The allowance is 8 of 60, which a true 5 % exceeds in 0.3 % of all runs; and the seeds are fixed."""
     looks = 200 if bar is SAME else 60
-    outcomes = simulation.run_case(replace(bar.case, looks=looks), 60 if not bar.case.pods else 20)
-    wrong = sum(o.decision is Decision.FAIL for o in outcomes)
-    assert wrong <= allowed(len(outcomes))
-    if bar.text.startswith("each") and bar.case.canary != BASE:
-        assert sum(o.passed_at < simulation.NEVER for o in outcomes) <= allowed(len(outcomes))
-    if bar is SAME:
-        assert simulation.median_passed(outcomes) <= bar.most
+    short = bar._replace(case=replace(bar.case, looks=looks))
+    assert simulation.breaches(bar, simulation.run_case(short.case, 20 if bar.case.pods else 60)) == []
 
 
 @pytest.mark.parametrize("bar", CAUGHT, ids=lambda bar: bar.case.name)
 def test_bad_canaries_are_caught_in_time(bar):
     outcomes = simulation.run_case(bar.case, 20 if bar.case.looks > 200 or bar.case.pods else 60)
     assert simulation.share_failed(outcomes) >= 0.9
-    if bar.most:
-        assert simulation.median_caught(outcomes, bar.case) <= bar.most * 1.25  # of 20 or 60 rollouts
+    assert simulation.breaches(bar, outcomes) == []
 
 
 def test_a_live_canary_with_20_percent_errors_is_stopped_within_a_minute():

@@ -6,10 +6,13 @@ a new start is a new `start_id`. Written on the hot path by `predict` and `captu
 
 from __future__ import annotations
 
+import fcntl
 import mmap
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fairlead.contract.jobs import ArmReport
@@ -57,14 +60,37 @@ class Edges:
 class Counters:
     """The rows of all writers; `writer(i)` is what thread i of the server, and no other, writes to."""
 
-    def __init__(self, writers: int, edges: Edges, threshold_ms: float | None, grid: Grid | None = None) -> None:
+    def __init__(
+        self,
+        writers: int,
+        edges: Edges,
+        threshold_ms: float | None,
+        grid: Grid | None = None,
+        outlives: Path | None = None,
+    ) -> None:
+        """Count in memory of this process and its forks, or in a file that `outlives` it.
+
+        Requests that the process before had not answered when it ended are counted as failed now: their clients got
+        nothing, and no process was left to say so.
+        """
         self.edges = edges
         self.grid = grid or Grid()
         self.labels = False  # whether answers are remembered, so that labels can be held against them
         self.threshold_ns = int(threshold_ms * 1e6) if threshold_ms else 0
         self._writers = writers
-        self._memory = mmap.mmap(-1, writers * _SLOTS * 8)  # anonymous and shared: forked workers see it too
+        size = writers * _SLOTS * 8
+        opened, before = _lock(outlives, size) if outlives else (-1, b"")
+        self._memory = mmap.mmap(opened, size)  # shared: forked workers see it too
+        if opened >= 0:
+            os.close(opened)  # the map keeps the file open, and so locked
         self._view = memoryview(self._memory).cast("Q")
+        if len(before) == size:
+            self._count_unfinished(memoryview(before).cast("Q"))
+
+    def _count_unfinished(self, before: memoryview) -> None:
+        started, answered = (sum(before[slot::_SLOTS]) for slot in (_STARTED, _ANSWERED))
+        for slot in (_STARTED, _ANSWERED, _FAILED):
+            self._view[slot] += max(0, started - answered)
 
     def writer(self, index: int) -> Writer:
         """Return writer `index`."""
@@ -170,6 +196,24 @@ class Writer:
         if cell is not None:
             for prediction, score in zip(predictions, scores, strict=True):
                 self._view[JUDGED_AT + cell(prediction, score)] += 1
+
+
+def _lock(path: Path, size: int) -> tuple[int, bytes]:
+    """Return an open file of zeros and what the process before left in it; -1 if that one still lives.
+
+    The file stays locked until this process ends: two servers that were given one folder do not share counts.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(opened)
+        return -1, b""
+    before = os.read(opened, size + 1)
+    os.ftruncate(opened, 0)
+    os.ftruncate(opened, size)
+    return opened, before
 
 
 def _prediction_edges(profile: ModelProfile | None) -> tuple[float, ...]:

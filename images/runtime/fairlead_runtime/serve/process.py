@@ -50,6 +50,7 @@ log = logging.getLogger("fairlead.serve")
 _BACKLOG = 1024
 _SWEEP_S = 1.0
 _SPARE_FILES = 256  # for the store, the internal ports, and connections that are being refused
+_COUNTERS = "counters"  # in the pod's own folder, which a restart of the container leaves as it is
 _FLUSH_S = 10.0  # of the pod's grace period, after the drain
 
 
@@ -133,7 +134,7 @@ def serve(document: ServeInput, environ: Mapping[str, str]) -> int:
     edges = Edges.of(document.latency_threshold_ms, fetched.profile)
     other = bins_of_other(store, document.compared_with) if document.compared_with else None
     grid = Grid([bins_of(fetched.signature, fetched.profile), other])
-    counters = Counters(2 * workers + 2, edges, document.latency_threshold_ms, grid)
+    counters = Counters(2 * workers + 2, edges, document.latency_threshold_ms, grid, settings.work_dir / _COUNTERS)
     answered = Answered(workers, fetched.signature) if document.labels and fetched.signature.classes else None
     counters.labels = answered is not None
     server = Server(document, settings, fetched, counters, State(new_start_id()), environ, answered)
