@@ -138,6 +138,24 @@ def test_open_inference_protocol_answers(wire: Wire) -> None:
         assert [output["name"] for output in answer["outputs"]] == ["label"]
 
 
+def test_one_row_is_the_same_by_every_way_to_write_it(wire: Wire) -> None:
+    age, radius = {**AGE, "shape": [1], "data": [15]}, {**RADIUS, "shape": [1, 1], "data": [None]}
+    matrix = {**MATRIX, "shape": [1, 2]}
+    same = [
+        infer(age, radius),
+        infer(radius, age),
+        infer({**age, "shape": [1, 1], "data": [[15]]}, radius),
+        infer({**age, "datatype": "UINT8"}, radius),
+        infer({**matrix, "data": [15, None]}),
+        infer({**matrix, "data": [[15, None]]}),
+    ]
+    answers = [wire.post(INFER, value).json["outputs"] for value in same]
+    assert answers[0][0]["data"] == ["malign"]
+    assert all(answer == answers[0] for answer in answers)
+    for wrong in (infer(age, age), infer(age, {**radius, "data": [[["x"]]]}), infer(age, {**radius, "name": ["x"]})):
+        assert wire.post(INFER, wrong).status == 400
+
+
 def test_one_matrix_of_all_numbers(wire: Wire) -> None:
     names = [column.model_copy(update={"nullable": True}) for column in SIGNATURE.inputs]
     assert len(names) == 2

@@ -21,6 +21,8 @@ from .tensors import Tensor, check_head, decode, from_raw, from_values, to_raw
 from .wire import BINARY, Request, Response
 
 _LENGTH_HEADER = b"inference-header-content-length"
+_PLAIN = ("FP32", "FP64")
+_ONE = ([1], [1, 1])  # shapes of one value
 _UNSERVED = ("shared_memory_region", "classification")  # they ask for another answer than a tensor in the body
 
 
@@ -150,18 +152,35 @@ def _split(request: Request) -> tuple[Any, memoryview | None]:
 
 
 def _plain_row(columns: Columns, document: dict[str, Any]) -> Row | None:
-    """Return the row of the commonest request, one [1, columns] tensor of floats, or None for any other."""
+    """Return the row of the commonest requests, floats in one [1, columns] tensor or one tensor each; else None."""
     inputs = document.get("inputs")
-    if not isinstance(inputs, list) or len(inputs) != 1 or not columns.all_numbers:
+    if not isinstance(inputs, list) or not columns.all_numbers:
         return None
-    tensor, count = inputs[0], len(columns.names)
-    if not isinstance(tensor, dict) or tensor.get("datatype") not in ("FP32", "FP64") or "parameters" in tensor:
+    count = len(columns.names)
+    if len(inputs) != 1 or count == 1:
+        return _row_of_tensors(columns, inputs) if len(inputs) == count else None
+    tensor = inputs[0]
+    if not isinstance(tensor, dict) or tensor.get("datatype") not in _PLAIN or "parameters" in tensor:
         return None
     data = tensor.get("data")
-    if tensor.get("shape") != [1, count] or count < 2 or not isinstance(data, list):
+    if tensor.get("shape") != [1, count] or not isinstance(data, list):
         return None
     values = data[0] if len(data) == 1 and isinstance(data[0], list) else data
     return columns.checked(tuple(values)) if len(values) == count and isinstance(tensor.get("name"), str) else None
+
+
+def _row_of_tensors(columns: Columns, inputs: list[Any]) -> Row | None:
+    values: dict[str, Any] = {}
+    for tensor in inputs:
+        if not isinstance(tensor, dict) or tensor.get("datatype") not in _PLAIN or "parameters" in tensor:
+            return None
+        name, data = tensor.get("name"), tensor.get("data")
+        if tensor.get("shape") not in _ONE or not isinstance(data, list) or len(data) != 1 or not isinstance(name, str):
+            return None
+        values[name] = data[0]
+    if isinstance(inputs[0]["data"][0], list) or values.keys() != set(columns.names):
+        return None
+    return columns.row(values)
 
 
 def _tensors(document: dict[str, Any], binary: bytes | memoryview) -> list[Tensor]:
