@@ -14,12 +14,12 @@ from typing import Any
 
 import yaml
 from tests.support.control_plane import ROOT, ControlPlane
+from tests.support.crds import CRD, bare_crd
 from tests.support.eventually import eventually
 from tests.support.served import free_port
 from tests.support.status_laws import StatusLaws
 
 from fairlead.api import names
-from fairlead.api.names import Resource
 
 from .actors import NAMESPACE, Actors
 from .admin import Admin, Refused
@@ -31,7 +31,6 @@ from .story import Story
 
 WHOLE = os.environ.get("FAIRLEAD_FAULTS") == "whole"  # `make faults`; otherwise a share of each, for `make test`
 SIDE_BY_SIDE = int(os.environ.get("FAULTS_SIDE_BY_SIDE", "4"))
-CRD = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 LEASES_IN = "default"
 PATIENCE_S = 180.0  # with a busy machine; bars are asserted beside it, where they are promised
 QUIET_S = 1.0
@@ -263,7 +262,7 @@ async def arena(plane: ControlPlane, folder: Path) -> AsyncIterator[Arena]:
 
 async def _install(admin: Admin) -> None:
     documents = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
-    documents += [_gateway_crd(resource) for resource in (names.HTTP_ROUTE, names.GATEWAY)]
+    documents += [bare_crd(resource) for resource in (names.HTTP_ROUTE, names.GATEWAY)]
     for document in documents:
         with contextlib.suppress(Refused):
             await admin.create(CRD, "", document)
@@ -281,28 +280,3 @@ async def _is_served(admin: Admin) -> bool:
     except Refused:
         return False
     return True
-
-
-def _gateway_crd(resource: Resource) -> Json:
-    group, version = resource.api_version.split("/")
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    return {
-        "metadata": {
-            "name": f"{resource.plural}.{group}",
-            "annotations": {"api-approved.kubernetes.io": "unapproved, a test's own"},
-        },
-        "spec": {
-            "group": group,
-            "names": {"kind": resource.kind, "plural": resource.plural},
-            "scope": "Namespaced",
-            "versions": [
-                {
-                    "name": version,
-                    "served": True,
-                    "storage": True,
-                    "schema": {"openAPIV3Schema": {**anything, "properties": {"status": anything}}},
-                    "subresources": {"status": {}},
-                },
-            ],
-        },
-    }

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 import yaml
 from tests.support.control_plane import ControlPlane, control_plane
+from tests.support.crds import CRD
 from tests.support.eventually import eventually
 from tests.support.status_laws import StatusLaws
 from tests.support.status_watch import status_laws_are_kept, status_watches  # noqa: F401  after every test
@@ -26,7 +27,6 @@ from fairlead.kube.client import Client
 from fairlead.kube.connection import connect
 
 NAMESPACE = Resource("v1", "Namespace", "namespaces")
-CRD = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 LEASE_NAMESPACE = "default"
 CRDS = Path(__file__).resolve().parents[2] / "crds"
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 import pytest_asyncio
 from tests.support.control_plane import ControlPlane
 from tests.support.eventually import eventually
+from tests.support.operator_process import begin_operator
 from tests.support.status_laws import breaches
 
 from fairlead.api.conditions import find_condition
@@ -60,15 +59,10 @@ async def begin(plane: ControlPlane, namespace: str, rights: None) -> AsyncItera
 
     async def start(*arguments: str) -> asyncio.subprocess.Process:
         given = (
-            "--kubeconfig", str(plane.kubeconfig("operator")), "--namespaces", namespace,
-            "--lease-namespace", LEASE_NAMESPACE, "--lease-name", f"lease-{namespace}",
-            "--server-image", "example.com/server@sha256:0", "--jobs-image", "example.com/jobs@sha256:0",
-            "--bind-address", "127.0.0.1", "--health-port", "0", "--metrics-port", "0",
+            "--namespaces", namespace, "--lease-namespace", LEASE_NAMESPACE, "--lease-name", f"lease-{namespace}",
         )  # fmt: skip
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "fairlead.app", *given, *arguments,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "operator")}, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        config, pipe = plane.kubeconfig("operator"), asyncio.subprocess.PIPE
+        process = await begin_operator(config, *given, *arguments, stderr=pipe)
         processes.append(process)
         return process
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +21,7 @@ import yaml
 from tests.support.chart_rights import install, token_of
 from tests.support.control_plane import ControlPlane, control_plane
 from tests.support.eventually import eventually
+from tests.support.operator_process import begin_operator, end_operator
 from tests.support.rights import RARE, refused, used
 from tests.support.toy import deployment_of, job_of
 
@@ -32,6 +31,7 @@ from fairlead.controllers.execute import Executor
 from fairlead.kube.client import Client
 from fairlead.kube.connection import connect
 from fairlead.kube.errors import ConflictError
+from fairlead.kube.lease import Lease, LeaseSettings
 from fairlead.kube.recorder import Recorder
 from fairlead.kube.store import Store
 from fairlead.plan.children import Owner, owner_reference
@@ -126,26 +126,19 @@ Begin = Callable[[], Awaitable[asyncio.subprocess.Process]]
 @pytest_asyncio.fixture
 async def begin(installed: Installed) -> AsyncIterator[Begin]:
     given = (
-        "--kubeconfig", str(installed.kubeconfig), "--namespaces", installed.served,
-        "--lease-namespace", installed.system, "--lease-name", "fairlead", "--relist-period", "1s",
-        "--server-image", "example.com/server@sha256:0", "--jobs-image", "example.com/jobs@sha256:0",
-        "--bind-address", "127.0.0.1", "--health-port", "0", "--metrics-port", "0",
+        "--namespaces", installed.served, "--relist-period", "1s",
+        "--lease-namespace", installed.system, "--lease-name", "fairlead",
     )  # fmt: skip
     processes: list[asyncio.subprocess.Process] = []
 
     async def start() -> asyncio.subprocess.Process:
-        env = {**os.environ, "PYTHONPATH": str(ROOT / "operator")}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "fairlead.app", *given, env=env, stderr=subprocess.DEVNULL
-        )
+        process = await begin_operator(installed.kubeconfig, *given, stderr=subprocess.DEVNULL)
         processes.append(process)
         return process
 
     yield start
     for process in processes:
-        if process.returncode is None:
-            process.terminate()
-            await process.wait()
+        await end_operator(process)
 
 
 async def test_nothing_is_refused_and_no_secret_is_asked_for(begin: Begin, user: Client, installed: Installed) -> None:
@@ -200,6 +193,8 @@ async def test_what_only_a_mishap_asks_for_is_granted_and_used(
         await recorder.flush()
     sending.cancel()
     assert recorder.dropped == 0
+    lease = Lease(hands, LeaseSettings(installed.system, "deleted-by-somebody", "me"), lambda: datetime.now(UTC))
+    await asyncio.wait_for(lease.acquire(), 10)
     missing = RARE.keys() - used(installed.entries())
     assert not missing, f"excused as rare, and used by no test: {sorted(missing)}"
     assert refused(installed.entries()) == []

@@ -7,6 +7,7 @@ import statistics
 import time
 from typing import Any
 
+from tests.support.crds import CRD, bare_crd
 from tests.support.eventually import eventually
 from tests.support.toy import TOY, ToyController, build_toy
 
@@ -18,7 +19,7 @@ from fairlead.kube.client import Client
 from fairlead.kube.recorder import EVENT
 from fairlead.plan.types import Key
 
-from .conftest import CRD, Audit, Start
+from .conftest import Audit, Start
 
 QUOTA = Resource("v1", "ResourceQuota", "resourcequotas")
 
@@ -352,7 +353,7 @@ async def test_the_gateway_api_may_be_absent_and_is_noticed_when_it_appears(
     await ready_toy(api, namespace, "one")
     assert set(toy.present) == {False}
     for resource in (HTTP_ROUTE, GATEWAY):
-        await api.create(CRD, "", _bare_crd(resource))
+        await api.create(CRD, "", bare_crd(resource))
     await eventually(lambda: True in toy.present, 20)
     route = {
         "apiVersion": HTTP_ROUTE.api_version,
@@ -363,24 +364,3 @@ async def test_the_gateway_api_may_be_absent_and_is_noticed_when_it_appears(
     await eventually(lambda: running.operator.store.get(HTTP_ROUTE, namespace, "r"))
     await api.create(TOY, namespace, build_toy("two", namespace))
     await ready_toy(api, namespace, "two")
-
-
-def _bare_crd(resource: Any) -> dict[str, Any]:
-    group, version = resource.api_version.split("/")
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    return {
-        "apiVersion": CRD.api_version,
-        "kind": CRD.kind,
-        "metadata": {
-            "name": f"{resource.plural}.{group}",
-            "annotations": {"api-approved.kubernetes.io": "unapproved, a test's own"},
-        },
-        "spec": {
-            "group": group,
-            "names": {"kind": resource.kind, "plural": resource.plural},
-            "scope": "Namespaced",
-            "versions": [
-                {"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}},
-            ],
-        },
-    }

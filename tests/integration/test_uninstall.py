@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from tests.integration.test_process import ONE_OF_EACH, own
 from tests.support.control_plane import ControlPlane, control_plane
 from tests.support.controllers import controller_manager
 from tests.support.eventually import eventually
+from tests.support.operator_process import operator_process
 
 from fairlead.api import names
 from fairlead.api.names import INFERENCE_SERVICE, OWN_KINDS, Resource
@@ -96,22 +95,10 @@ async def operator(plane: ControlPlane) -> AsyncIterator[asyncio.subprocess.Proc
     config["users"][0]["user"] = {"token": token}
     path = plane.folder / "kubeconfig-account"
     path.write_text(yaml.safe_dump(config))
-    given = (
-        "--kubeconfig", str(path), "--lease-namespace", SYSTEM, "--lease-name", "fairlead",
-        "--server-image", "example.com/server@sha256:0", "--jobs-image", "example.com/jobs@sha256:0",
-        "--bind-address", "127.0.0.1", "--health-port", "0", "--metrics-port", "0",
-    )  # fmt: skip
+    lease = ("--lease-namespace", SYSTEM, "--lease-name", "fairlead")
     with (plane.folder / "operator.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "fairlead.app", *given,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "operator")}, stderr=log,
-        )  # fmt: skip
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await asyncio.wait_for(process.wait(), 15)
+        async with operator_process(path, *lease, stderr=log) as process:
+            yield process
 
 
 async def ready_pods(api: Client, deployment: dict[str, Any]) -> None:

@@ -6,11 +6,9 @@ server of their own, and bring objects of all five kinds as far as they get. The
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +21,7 @@ from tests.support import planted
 from tests.support.children import KINDS as CHILD_KINDS
 from tests.support.control_plane import ControlPlane, control_plane
 from tests.support.eventually import eventually
+from tests.support.operator_process import operator_process
 from tests.support.status_laws import breaches
 
 from fairlead import __version__
@@ -101,21 +100,10 @@ def helm(plane: ControlPlane, *words: str) -> None:
 @asynccontextmanager
 async def operator(plane: ControlPlane, tree: Path, image: str) -> AsyncIterator[None]:
     """Run the operator of a tree as a process, with the images of its chart version."""
-    arguments = (
-        "--kubeconfig", str(plane.kubeconfig()), "--lease-namespace", SYSTEM, "--bind-address", "127.0.0.1",
-        "--health-port", "0", "--metrics-port", "0", "--log-format", "text", "--log-level", "warning",
-        "--server-image", f"example.com/server@{image}", "--jobs-image", f"example.com/jobs@{image}",
-        "--leader-elect", "false",
-    )  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(tree / "operator")}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "fairlead.app", *arguments, env=environment)
-    try:
+    quiet = ("--lease-namespace", SYSTEM, "--leader-elect", "false", "--log-format", "text", "--log-level", "warning")
+    async with operator_process(plane.kubeconfig(), *quiet, tree=tree, image=image) as process:
         yield
         assert process.returncode is None, "the operator ended"
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.wait()
 
 
 def body_of(resource: Resource, spec: Json) -> Json:

@@ -36,6 +36,7 @@ RARE: dict[Right, str] = {
     ("batch", "jobs", "get"): "a Job's name is in use, or it changed while it was being deleted",
     ("apps", "deployments", "get"): "a Deployment's name is in use, or it changed while it was being scaled",
     ("events.k8s.io", "events", "patch"): "an event repeats within ten minutes",
+    ("coordination.k8s.io", "leases", "create"): "somebody deleted the Lease that the chart brings",
 }
 
 

@@ -43,14 +43,6 @@ def flights() -> dict[str, pd.DataFrame]:
     return {text: program.prepare_flights(table, program.parse_months(text), True) for text in ("1-3", "7")}
 
 
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World(tmp_path)
-    for name, value in made.environment().items():
-        monkeypatch.setenv(name, value)
-    return made
-
-
 def _train(
     world: World, dataset: DatasetRevision, estimator: str, features: list[str], **parameters: Any
 ) -> TrainSummary:

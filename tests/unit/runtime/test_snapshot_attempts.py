@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 from tests.unit.runtime.snapshots import World, mixed_csv
@@ -17,14 +16,6 @@ from fairlead_runtime.snapshot.attempts import KEPT
 from fairlead_runtime.snapshot.job import run
 
 ATTEMPTS = keys.snapshot_attempts("team", "rows")
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World(tmp_path)
-    for name, value in made.environment().items():
-        monkeypatch.setenv(name, value)
-    return made
 
 
 def _read_often(world: World, times: int) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -20,14 +19,6 @@ from fairlead_runtime.revision import read_manifest, read_split
 from fairlead_runtime.snapshot.job import run
 
 ROLES: dict[str, Any] = {"target": "late", "timestamp": "departs", "identifiers": ["id"]}
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World(tmp_path)
-    for name, value in made.environment().items():
-        monkeypatch.setenv(name, value)
-    return made
 
 
 def _reference(summary: SnapshotSummary) -> DatasetRevision:

@@ -28,11 +28,9 @@ NUMBERS = ["delay", "stops", "weekend"]
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World(tmp_path)
-    for name, value in {**made.environment(), "FAIRLEAD_ML_DIR": str(tmp_path / "ml")}.items():
-        monkeypatch.setenv(name, value)
-    return made
+def world(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv("FAIRLEAD_ML_DIR", str(world.root / "ml"))
+    return world
 
 
 def _job(world: World, task: str = "Classification", trust_pickle: bool | None = None, **roles: Any) -> TrainInput:

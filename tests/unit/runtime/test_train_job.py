@@ -32,14 +32,6 @@ LOGISTIC = "sklearn.linear_model.LogisticRegression"
 TREE = "sklearn.tree.DecisionTreeClassifier"
 
 
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World(tmp_path)
-    for name, value in made.environment().items():
-        monkeypatch.setenv(name, value)
-    return made
-
-
 def _revision(world: World, data: str | None = None, **fields: Any) -> DatasetRevision:
     summary = world.snapshot(data or mixed_csv(), **{**ROLES, **fields})
     assert summary.valid, summary.message
