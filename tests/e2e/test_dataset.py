@@ -8,7 +8,7 @@ import json
 from pyarrow import csv
 from pyarrow import parquet as pq
 from tests.e2e import flights
-from tests.e2e.team import Team, condition, is_ready, kubectl, manifest
+from tests.e2e.team import Team, condition, eventually, is_ready, kubectl, manifest
 
 SMALL = b"id,amount,channel,late\n" + b"".join(
     f"{n},{n * 1.5},{'web' if n % 3 else 'pos'},{n % 2}\n".encode() for n in range(400)
@@ -89,6 +89,7 @@ def test_upstream_goes_wrong_and_the_last_valid_revision_stays(team: Team) -> No
     team.put("rows.csv", SMALL)
     _refresh(team, 99)
     assert team.until("Dataset", "rows", is_ready)["status"]["revision"] == first
+    eventually(lambda: len(team.children("jobs", "rows")) <= 3, "more than the last three Jobs are there")
 
 
 def test_a_truncated_file_and_an_absent_target_column(team: Team) -> None:

@@ -58,14 +58,24 @@ def test_deletion_of_what_is_ready(team: Team) -> None:
     team.remove("TrainingRun", "flights-v1")
     team.remove("Dataset", "flights")
     assert (team.get("ModelVersion", "flights-v1") or {})["status"]["stage"] == "Production"
+    monitor = {"inferenceService": {"name": "flights"}, "schedule": "0 0 1 1 *", "resources": flights.MODEST}
+    team.apply(manifest("DriftMonitor", "watch", monitor))
+    eventually(lambda: checks(team) == ["watch-monitor"], "the monitor has no CronJob")
     team.remove("InferenceService", "flights")
     team.until_gone(SERVING, "flights", 90)
+    team.until_says("DriftMonitor", "watch", "ServiceMissing")
+    eventually(lambda: not checks(team), "a service that is gone is still checked")
     team.until("ModelVersion", "flights-v1", lambda o: o["status"]["stage"] == "Archived")
     team.apply(service)
     team.until_ready("InferenceService", "flights", 120)
     team.until("ModelVersion", "flights-v1", in_production)
     kubectl("delete", "namespace", team.namespace, "--wait", "--timeout=120s")
     assert team.stored(f"models/{team.namespace}/flights/"), "the store keeps what a namespace made"
+
+
+def checks(team: Team) -> list[str]:
+    crons = team.children("cronjobs", "watch")
+    return [c["metadata"]["name"] for c in crons if c["metadata"]["labels"]["fairlead.dev/role"] == "monitor"]
 
 
 OF_THE_SERVICE = "flights,fairlead.dev/owner-kind=InferenceService"  # the Dataset has that name, too

@@ -47,11 +47,20 @@ def test_canary_by_whole_pods_without_a_gateway(team: Team) -> None:
         assert shares["baseline"] > 0
         service = team.until("InferenceService", "flights", serves("flights-v2"), 180)
     assert service["status"]["history"][0]["outcome"] == "Promoted"
-    assert service["status"]["previous"]["version"] == "flights-v1"
+    previous = service["status"]["previous"]
+    assert previous["version"] == "flights-v1"
+    eventually(lambda: at_rest(team, previous["name"]), "the previous revision still has pods or an autoscaler")
     assert {answer.version for answer in answers} == {"flights-v1", "flights-v2"}
     assert not [answer for answer in answers if answer.status != 200], "users saw nothing of it"
     assert (team.get("ModelVersion", "flights-v1") or {})["status"]["stage"] == "Archived"
     a_person_goes_back(team)
+
+
+def at_rest(team: Team, revision: str) -> bool:
+    """Whether a revision is kept for a way back, without pods."""
+    scalers = {scaler["metadata"]["name"] for scaler in team.children("hpa", "flights")}
+    (kept,) = [one for one in team.children("deployments", "flights") if one["metadata"]["name"] == revision]
+    return bool(kept["spec"]["replicas"] == 0) and revision not in scalers
 
 
 def a_person_goes_back(team: Team) -> None:
