@@ -98,6 +98,10 @@ test-rollouts: venv cluster images cluster-load ## Rollouts under steady load on
 test-day-two: venv cluster images cluster-load ## Lose everything on the real cluster and restore it; a support bundle
 	$(PYTEST) tests/e2e/test_day_two.py -q
 
+.PHONY: test-upgrade
+test-upgrade: venv cluster images cluster-load ## From the previous chart to today's under load; removes all of Fairlead's objects first
+	$(PYTEST) tests/upgrade -q
+
 .PHONY: test-rights
 test-rights: venv cluster images cluster-load ## The demo's story in namespaced mode; the audit log shows that nothing was refused
 	mkdir -p artifacts && date -u +%Y-%m-%dT%H:%M:%SZ > artifacts/e2e-began
@@ -118,9 +122,10 @@ sbom: venv images ## A bill of materials (CycloneDX) of each image into artifact
 
 .PHONY: bench-peers
 bench-peers: venv ## MLServer and the KServe SDK, each pinned in an environment of its own
-	for peer in mlserver kserve; do \
-	  test -x $(FAIRLEAD_CACHE)/bench/$$peer/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(FAIRLEAD_CACHE)/bench/$$peer; \
-	  $(BIN)/uv pip install --quiet --python $(FAIRLEAD_CACHE)/bench/$$peer/bin/python --require-hashes -r requirements/bench-$$peer.txt; \
+	for peer in bench-mlserver bench-kserve server; do \
+	  place=$(FAIRLEAD_CACHE)/bench/$${peer#bench-}; test $$peer = server && place=$(FAIRLEAD_CACHE)/bench/fairlead; \
+	  test -x $$place/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $$place; \
+	  $(BIN)/uv pip install --quiet --python $$place/bin/python --require-hashes -r requirements/$$peer.txt; \
 	done
 
 .PHONY: bench-serve
