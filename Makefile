@@ -154,6 +154,10 @@ bench-plans: venv ## How long planners take, by kind
 bench-judge: venv ## The judge's promises by simulation, beside a fixed threshold; ROLLOUTS=5000 for the full table: 20 min
 	$(BIN)/python -m tests.perf.judge_simulation --rollouts $(or $(ROLLOUTS),200)
 
+.PHONY: canary-times
+canary-times: venv ## How long a canary takes, by limit, errors and traffic: the table of docs/delivery.md
+	PYTHONPATH=operator:. $(BIN)/python -m tests.perf.canary_times
+
 .PHONY: soak
 soak: venv ## 10,000 generated objects of each kind and every field, against a real API server; 5,000 rollouts a case of the judge
 	FAIRLEAD_EXAMPLES=10000 $(PYTEST) tests/integration/test_generated_input.py tests/integration/test_fields.py -q -s --show-capture=no

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from fairlead.api import names
 from fairlead.api.names import Resource
+from fairlead.plan.stops import PROMOTION_REQUIRED
 
 Obj = Mapping[str, Any]
 Decision = Literal["Approved", "Rejected"]
@@ -86,6 +87,16 @@ def build_request(verb: str, obj: Obj, by: Signature) -> Ask:
         raise CannotAskError(f"InferenceService {name} has nothing to retry: no rollout of it ended without a verdict")
     patch = {"metadata": {"annotations": {annotation: str(by)}}}
     return Ask(resource, name, patch, f"{resource.kind} {name} {effect}")
+
+
+def build_promotion(service: Obj) -> Ask:
+    """Return the word that a revision which is ready and waits for a person may serve. Raises CannotAskError."""
+    name, status = str(service["metadata"]["name"]), service.get("status") or {}
+    version = str((status.get("canary") or {}).get("version") or "")
+    if (status.get("rollout") or {}).get("heldFor") != PROMOTION_REQUIRED or not version:
+        raise CannotAskError(f"InferenceService {name} waits for no promotion; `kubectl fairlead why infsvc/{name}`")
+    patch = {"metadata": {"annotations": {names.ANNOTATION_PROMOTE: version}}}
+    return Ask(names.INFERENCE_SERVICE, name, patch, f"InferenceService {name} promotes ModelVersion {version} now")
 
 
 def build_override(service: Obj, version: Obj, by: Signature, reason: str) -> Ask:

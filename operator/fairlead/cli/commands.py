@@ -24,7 +24,7 @@ from fairlead.kube.client import Client
 from fairlead.kube.person import ask_who, connect_person
 
 from . import saved as saved_form
-from .asks import Ask, Decision, Signature, build_decision, build_override, build_request, resource_of
+from .asks import Ask, Decision, Signature, build_decision, build_override, build_promotion, build_request, resource_of
 from .backup import Restoring, collect
 from .bundle import pack
 from .gather import Scope
@@ -109,6 +109,11 @@ async def request(session: Session, verb: str, name: str) -> int:
     """Ask an object for a rollback, a retry, a retraining or a refresh."""
     obj = await session.get(resource_of(verb), name)
     return await session.send(build_request(verb, obj, await session.sign()))
+
+
+async def promote(session: Session, name: str) -> int:
+    """Let a revision that waits for a person serve."""
+    return await session.send(build_promotion(await session.get(names.INFERENCE_SERVICE, name)))
 
 
 async def override(session: Session, name: str, version: str, reason: str) -> int:

@@ -100,6 +100,8 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     for verb, what, text in requests:
         _add_named(verbs, verb, what, text, lambda s, g: commands.request(s, g.verb, g.name))
+    _add_named(verbs, "promote", "INFERENCESERVICE", "let a revision serve that is ready and waits for a person",
+               lambda s, g: commands.promote(s, g.name))  # fmt: skip
     lifting = _add_named(
         verbs, "override", "INFERENCESERVICE", "lift the refusal of a version, on record",
         lambda s, g: commands.override(s, g.name, g.version, g.reason),

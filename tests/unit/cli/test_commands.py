@@ -9,6 +9,7 @@ import pytest
 
 from fairlead.api import names
 from fairlead.cli import commands
+from fairlead.cli.asks import CannotAskError
 from fairlead.cli.commands import OK, Session
 from fairlead.cli.main import FAILED, main
 from fairlead.cli.subjects import Subject, SubjectError, read_subject
@@ -67,6 +68,17 @@ async def test_a_request_and_an_override_are_one_patch_each() -> None:
         {names.ANNOTATION_OVERRIDE},
     ]
     assert said[0] == "InferenceService fraud goes back to its last good revision"
+
+
+async def test_a_revision_that_waits_for_a_person_is_promoted_by_name() -> None:
+    waiting = service(canary={"version": "fraud-3"}, rollout={"state": "Held", "heldFor": "PromotionRequired"})
+    api = Api(waiting)
+    here, said = session(api)
+    assert await commands.promote(here, "fraud") == OK
+    assert api.patches[0][2] == {"metadata": {"annotations": {names.ANNOTATION_PROMOTE: "fraud-3"}}}
+    assert said == ["InferenceService fraud promotes ModelVersion fraud-3 now"]
+    with pytest.raises(CannotAskError, match="waits for no promotion"):
+        await commands.promote(session(Api(service()))[0], "fraud")
 
 
 async def test_why_prints_the_page() -> None:
