@@ -356,6 +356,18 @@ def test_what_cannot_be_passed_on_safely_is_refused(proxy: Served, sent: bytes, 
         assert wire.read().status == status
 
 
+def test_an_upgrade_is_answered_in_http_1_1(proxy: Served, server: Played) -> None:
+    with Wire(proxy.port) as wire:
+        headers = ("connection: Upgrade, HTTP2-Settings, X-Mine", "upgrade: h2c", "http2-settings: AAMA", "x-mine: 1")
+        wire.send(request("GET", "/plain", b"", *headers))
+        answer = wire.read()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert wire._reader.read() == b""
+    head = server.requests[-1][0].lower()
+    assert head.startswith(b"get /plain ")
+    assert not re.search(rb"upgrade|http2|x-mine", head), "headers of the connection end here"
+
+
 def test_what_asks_about_the_server_is_not_counted(proxy: Served, wire: Wire) -> None:
     before = counts(proxy)["requests"]
     wire.get("/ready")
