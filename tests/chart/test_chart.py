@@ -216,8 +216,8 @@ def test_chart_operator_package_and_server_have_one_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == __version__
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
-    server = (ROOT / "images" / "runtime" / "fairlead_runtime" / "serve" / "oip.py").read_text()
-    assert f'"version": "{__version__}"' in server
+    server = (ROOT / "images" / "runtime" / "fairlead_runtime" / "serve" / "served_model.py").read_text()
+    assert f'SERVER_VERSION = "fairlead", "{__version__}"' in server
 
 
 def test_monitoring_is_off_until_asked_for() -> None:

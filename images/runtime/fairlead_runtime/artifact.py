@@ -22,8 +22,9 @@ from fairlead.contract.jobs import ArtifactRef
 
 from .digest import FileEntry, artifact_digest, file_entry
 from .errors import BadInput, ObjectNotFound
-from .s3 import S3Client, settings_from
+from .s3 import RETRY_DELAYS_S, S3Client, settings_from
 from .store import Store, put_folder
+from .web import Reasons, fetch_file, shown_url
 
 MODEL_FILES = {
     "onnx": "model.onnx",
@@ -32,6 +33,9 @@ MODEL_FILES = {
     "xgboost": "model.ubj",
     "lightgbm": "model.txt",
 }
+_WEB = Reasons(
+    "ArtifactNotFound", "ArtifactDenied", "ArtifactUnreachable", "name the folder of the files in artifact.uri"
+)
 
 
 class ArtifactManifest(Model):
@@ -68,7 +72,8 @@ def fetch_artifact(store: Store, reference: ArtifactRef, into: Path) -> Artifact
 
     `lineage.json` and `profile.json` come along when they are there. Raise ArtifactNotFound, DigestMismatch or
     UnsupportedUri. An artifact made elsewhere is the folder at `s3://bucket/prefix/`, read with the store's own
-    endpoint and keys; its digest is taken over its model file and signature.json.
+    endpoint and keys, or at `https://host/path/`, read without any; its digest is taken over its model file and
+    signature.json.
     """
     if reference.uri:
         return _fetch_foreign(reference, into)
@@ -96,10 +101,25 @@ def check_digest(manifest: ArtifactManifest, reference: ArtifactRef, folder: Pat
 
 def _fetch_foreign(reference: ArtifactRef, into: Path) -> ArtifactManifest:
     parts = urlsplit(reference.uri or "")
-    if parts.scheme != "s3":
-        raise BadInput("UnsupportedUri", f"artifact.uri {reference.uri!r}: write s3://bucket/prefix/")
-    prefix = parts.path.strip("/") + "/"
-    client = S3Client(settings_from(os.environ, "FAIRLEAD_STORE_", env.STORE_SECRET), parts.netloc)
+    if parts.scheme in ("http", "https") and not parts.query and not parts.fragment:
+        form, beside = _from_web(reference, into)
+    elif parts.scheme == "s3":
+        form, beside = _from_bucket(reference, parts.netloc, parts.path.strip("/") + "/", into)
+    else:
+        message = f"artifact.uri {shown_url(reference.uri or '')}: write s3://bucket/prefix/ or https://host/path/"
+        raise BadInput("UnsupportedUri", message)
+    manifest = describe_artifact(
+        form,
+        {name: into / name for name in (MODEL_FILES[form], keys.SIGNATURE)},
+        {name: into / name for name in beside},
+    )
+    check_digest(manifest, reference, into)
+    return manifest
+
+
+def _from_bucket(reference: ArtifactRef, bucket: str, prefix: str, into: Path) -> tuple[str, set[str]]:
+    """Copy the files and return the format and what lies beside model and signature."""
+    client = S3Client(settings_from(os.environ, "FAIRLEAD_STORE_", env.STORE_SECRET), bucket)
     names = {entry.key.removeprefix(prefix) for entry in client.entries(prefix)}
     model = [(form, file) for form, file in MODEL_FILES.items() if file in names]
     if len(model) != 1 or keys.SIGNATURE not in names:
@@ -108,12 +128,25 @@ def _fetch_foreign(reference: ArtifactRef, into: Path) -> ArtifactManifest:
             f"artifact.uri {reference.uri}: put exactly one of {', '.join(MODEL_FILES.values())} and a "
             f"{keys.SIGNATURE} there",
         )
-    wanted = {model[0][1], keys.SIGNATURE}
     beside = {keys.PROFILE, keys.LINEAGE} & names
-    for name in wanted | beside:
+    for name in {model[0][1], keys.SIGNATURE} | beside:
         client.get_file(prefix + name, into / name)
-    manifest = describe_artifact(
-        model[0][0], {name: into / name for name in wanted}, {name: into / name for name in beside}
-    )
-    check_digest(manifest, reference, into)
-    return manifest
+    return model[0][0], beside
+
+
+def _from_web(reference: ArtifactRef, into: Path) -> tuple[str, set[str]]:
+    """Copy the files that the format names, for nothing says what else lies there; profile and lineage if they do."""
+    form = reference.format or "onnx"
+    if form not in MODEL_FILES:
+        raise BadInput("InputInvalid", f"{reference.version}: format {form!r} is none of {', '.join(MODEL_FILES)}")
+    base = (reference.uri or "").rstrip("/") + "/"
+    for name in (MODEL_FILES[form], keys.SIGNATURE):
+        fetch_file(base + name, into / name, _WEB, RETRY_DELAYS_S)
+    beside = set()
+    for name in (keys.PROFILE, keys.LINEAGE):
+        try:
+            fetch_file(base + name, into / name, _WEB, RETRY_DELAYS_S)
+        except BadInput:
+            continue  # they only say more: without a profile there are no bins, without lineage no trace
+        beside.add(name)
+    return form, beside

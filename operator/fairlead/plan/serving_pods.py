@@ -28,9 +28,9 @@ CANARY_NOT_READY = "CanaryNotReady"
 
 CRASHES = 2  # container restarts that make a crash; one may be bad luck
 # What a server says when it ends with exit code 10. The model itself, whatever serves it:
-_OF_BYTES = ("DigestMismatch", "SignatureMismatch", "SignatureInvalid", "ModelUnreadable")
+_OF_BYTES = ("DigestMismatch", "SignatureMismatch", "SignatureInvalid", "ModelUnreadable", "TypesNotTrusted")
 # Something around it, that a person puts right; everything else is the revision's:
-_ELSEWHERE = ("ArtifactNotFound", "ObjectNotFound", "InputInvalid", "UnsupportedUri")
+_ELSEWHERE = ("ArtifactNotFound", "ArtifactDenied", "ObjectNotFound", "InputInvalid", "UnsupportedUri")
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,18 @@ SourceDenied. Never shows a URL's user, password or query. Called by `job`.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
-
-import urllib3
 
 from fairlead.contract import env
 from fairlead.contract.data import ConfigMapSource, HttpSource, S3Source, Source, VolumeSource
 from fairlead_runtime.digest import FileEntry, file_entry
 from fairlead_runtime.errors import BadInput, JobError, StoreError
 from fairlead_runtime.s3 import RETRY_DELAYS_S, S3Client, settings_from
+from fairlead_runtime.web import Reasons, fetch_file
+
+_HTTP = Reasons("SourceNotFound", "SourceDenied", "SourceUnreachable", "correct source.http.url")
 
 
 @dataclass(frozen=True)
@@ -96,55 +95,9 @@ def _as_source_error(error: JobError, uri: str) -> JobError:
 
 def _fetch_http(source: HttpSource, work: Path, retry_delays_s: tuple[float, ...]) -> SourceFile:
     path = work / "source-0"
-    timeout = urllib3.Timeout(connect=5, read=60)
-    pool = urllib3.PoolManager(
-        timeout=timeout, retries=urllib3.Retry(None, connect=0, read=0, redirect=5, status=0, other=0)
-    )
-    _retrying(lambda: _get(pool, source.url, path), retry_delays_s)
+    fetch_file(source.url, path, _HTTP, retry_delays_s)
     name = unquote(urlsplit(source.url).path).rstrip("/").rsplit("/", 1)[-1] or "data"
     return SourceFile(file_entry(name, path), path)
-
-
-def _retrying(call: Callable[[], None], delays_s: tuple[float, ...]) -> None:
-    for delay_s in delays_s:
-        try:
-            return call()
-        except StoreError:
-            time.sleep(delay_s)
-    return call()
-
-
-def _get(pool: urllib3.PoolManager, url: str, path: Path) -> None:
-    shown = _shown(url)
-    try:
-        response = pool.request("GET", url, preload_content=False)
-        try:
-            _check_status(response.status, shown)
-            with path.open("wb") as file:
-                for chunk in response.stream(1 << 20, decode_content=False):
-                    file.write(chunk)
-        finally:
-            response.release_conn()
-    except urllib3.exceptions.LocationValueError:
-        raise BadInput("SourceNotFound", f"{shown} is not a URL that can be read") from None
-    except urllib3.exceptions.HTTPError as error:
-        raise StoreError("SourceUnreachable", f"{shown}: no whole answer ({type(error).__name__})") from None
-
-
-def _check_status(status: int, shown: str) -> None:
-    if status == 200:
-        return
-    if status in (404, 410):
-        raise BadInput("SourceNotFound", f"{shown} answers {status}: correct source.http.url")
-    if status in (408, 429) or status >= 500:
-        raise StoreError("SourceUnreachable", f"{shown} answers {status}")
-    raise BadInput("SourceDenied", f"{shown} answers {status}, expected 200: it must be readable without a log-in")
-
-
-def _shown(url: str) -> str:
-    """Return the URL without user, password and query: they may be secrets."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rsplit('@', 1)[-1]}{parts.path}"
 
 
 def _find_on_volume(source: VolumeSource, root: str = env.SOURCE_VOLUME_DIR) -> list[SourceFile]:
