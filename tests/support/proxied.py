@@ -65,10 +65,11 @@ class Talk:
         """Return a request's head and its whole body, chunks put together."""
         head = self.read_head()
         lower = head.lower()
-        if b"transfer-encoding: chunked" in lower:
-            return head, b"".join(self._chunks())
         _, _, rest = lower.partition(b"content-length:")
-        body = self.read(int(rest.split(b"\r\n")[0])) if rest else b""
+        if b"transfer-encoding: chunked" in lower:
+            body = b"".join(self._chunks())
+        else:
+            body = self.read(int(rest.split(b"\r\n")[0])) if rest else b""
         self.server.requests.append((head, body))
         return head, body
 
@@ -104,6 +105,11 @@ class Played:
     connections: int = 0
     requests: list[tuple[bytes, bytes]] = field(default_factory=list)
     _listener: socket.socket | None = None
+
+    def last(self, path: str) -> tuple[bytes, bytes]:
+        """Return the last request whose target begins so; readiness is asked in between."""
+        wanted = f" {path}".encode()
+        return next(request for request in reversed(self.requests) if request[0].partition(wanted)[1])
 
     def __enter__(self) -> Played:
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=512)
