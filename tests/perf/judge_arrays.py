@@ -221,7 +221,7 @@ class Histograms:
         """`Histograms.observed`: close what is large enough, as far as there is an event to watch."""
         self.open = self.open + new
         due = self.open.sum(axis=1).min(axis=0) >= plain.MIN_BLOCK
-        shares = self.closed[0] * self.closed[1].sum(axis=0) > self.closed[1] * self.closed[0].sum(axis=0)
+        shares = self.watched()
         chosen = np.flatnonzero(due & shares.any(axis=0))
         if len(chosen):
             part = found.at(chosen)
@@ -233,6 +233,10 @@ class Histograms:
             found.put(chosen, part)
         self.closed = np.where(due, self.closed + self.open, self.closed)
         self.last, self.open = np.where(due, self.open, self.last), np.where(due, 0.0, self.open)
+
+    def watched(self) -> Bools:
+        """`histograms.watched`, per bin: from closed blocks alone."""
+        return self.closed[0] * self.closed[1].sum(axis=0) > self.closed[1] * self.closed[0].sum(axis=0)
 
     def at(self, chosen: Bools) -> Histograms:
         """Some of the rollouts."""

@@ -4,11 +4,13 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.perf import judge_arrays
 from tests.perf import judge_simulation as simulation
-from tests.perf.judge_cases import CAUGHT, LIVE, PUBLISHED, SAME, UNHARMED
+from tests.perf.judge_cases import CAUGHT, EACH, LIVE, PUBLISHED, SAME, UNHARMED
 
 from fairlead.plan import evidence
 from fairlead.plan.arms import MAX_PODS
@@ -393,6 +395,23 @@ def test_wrong_decisions_are_rare(bar):
     looks = 200 if bar is SAME else 60
     short = bar._replace(case=replace(bar.case, looks=looks))
     assert simulation.breaches(bar, simulation.run_case(short.case, 20 if bar.case.pods else 60)) == []
+
+
+def test_these_runs_would_find_a_judge_that_takes_bursts_for_independent(monkeypatch):
+    monkeypatch.setattr(judge_arrays.Signals, "dispersion", lambda self: np.ones_like(self.blocks))
+    monkeypatch.setattr(judge_arrays.Signals, "_uncertainty", lambda self, _: np.ones_like(self.blocks))
+    bar = next(b for b in UNHARMED if b.case.burst == 10 and b.text == EACH)
+    assert simulation.breaches(bar, simulation.run_case(replace(bar.case, looks=60), 60))
+
+
+def test_these_runs_would_find_a_judge_that_chooses_its_event_by_what_it_tests(monkeypatch):
+    def peeking(histograms):
+        canary, baseline = histograms.closed + histograms.open
+        return canary * baseline.sum(axis=0) > baseline * canary.sum(axis=0)
+
+    monkeypatch.setattr(judge_arrays.Histograms, "watched", peeking)
+    bar = next(b for b in UNHARMED if b.case.bins)
+    assert simulation.breaches(bar, simulation.run_case(replace(bar.case, looks=60), 60))
 
 
 @pytest.mark.parametrize("bar", CAUGHT, ids=lambda bar: bar.case.name)
