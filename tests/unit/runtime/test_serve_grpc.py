@@ -20,7 +20,11 @@ from fairlead_runtime.serve.frames import frame, literal
 from fairlead_runtime.serve.protocol import PROTO, load_messages
 
 MESSAGES = load_messages(PROTO.read_text())
-LIMITS = {"FAIRLEAD_MAX_BODY_BYTES": "400000", "FAIRLEAD_REQUEST_S": "1"}
+LIMITS = {
+    "FAIRLEAD_MAX_BODY_BYTES": "400000",
+    "FAIRLEAD_REQUEST_S": "1",
+    "FAIRLEAD_MAX_HELD_BYTES": "1700000",
+}
 
 
 @pytest.fixture(scope="module")
@@ -323,6 +327,23 @@ def test_half_a_call_is_ended_and_another_protocol_is_told(connect: Connect) -> 
     assert literal(b"grpc-status", b"4") in block  # DEADLINE_EXCEEDED
     rest = connect(b"GET /v2 HTTP/1.1\r\nhost: x\r\n\r\n")
     assert b"this port speaks gRPC" in rest.socket.recv(65536) + rest.socket.recv(65536)
+
+
+async def test_what_all_unfinished_calls_hold_is_bounded_and_given_back(connect: Connect) -> None:
+    pieces = [frame(frames.DATA, 0, 1, b"x" * 16_000)] * 20
+    first = [connect() for _ in range(5)]
+    for client in first:
+        client.send(frame(frames.HEADERS, frames.END_HEADERS, 1, HEAD), *pieces)
+    last = connect()
+    last.send(frame(frames.HEADERS, frames.END_HEADERS, 1, HEAD), *pieces)
+    refused = [client for client in (*first, last) if literal(b"grpc-status", b"14") in client.read(frames.HEADERS)[2]]
+    assert len(refused) == 1  # UNAVAILABLE; the others end by their time (DEADLINE_EXCEEDED)
+    for client in first:
+        client.socket.close()
+    again = connect()
+    again.send(frame(frames.HEADERS, frames.END_HEADERS, 1, HEAD), *pieces[:10])
+    again.send(frame(frames.RST_STREAM, 0, 1, b"\0\0\0\x08"), call(3))
+    assert again.read(frames.DATA)[1] == 3
 
 
 async def test_a_client_that_leaves_in_the_middle_costs_nothing(served: Served, connect: Connect) -> None:

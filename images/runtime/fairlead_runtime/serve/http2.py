@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from . import frames
 from .frames import DATA, END_HEADERS, END_STREAM, HEADERS, MAX_FRAME, Headers, Http2Response, ProtocolError, frame
+from .streams import Stream
 from .wire import Request, Response
 
 if TYPE_CHECKING:
@@ -25,28 +26,6 @@ _NOT_HTTP2 = (
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n"
     b"this port speaks gRPC (HTTP/2 without TLS); REST is on the other one\n"
 )
-
-
-class Stream:
-    """One call: what came of it, and what of its answer could not leave yet."""
-
-    __slots__ = ("_connection", "body", "bytes", "gone", "headers", "id", "since_s", "submitted", "unsent", "window")
-
-    def __init__(self, connection: Http2Connection, number: int, headers: Headers, window: int) -> None:
-        self._connection = connection
-        self.id = number
-        self.headers = headers
-        self.body: list[bytes] = []
-        self.bytes = 0
-        self.window = window
-        self.unsent: tuple[bytes, bytes] | None = None
-        self.gone = False
-        self.submitted = False
-        self.since_s = 0.0
-
-    def send(self, request: Request, response: Response) -> None:
-        """Write the answer; `http` calls this."""
-        self._connection.answer(self, response)
 
 
 class Http2Connection(asyncio.Protocol):
@@ -91,6 +70,7 @@ class Http2Connection(asyncio.Protocol):
         self._ended = True
         for stream in self._streams.values():
             stream.gone = True
+            self._release(stream)
         self._server.connections.discard(self)
 
     def pause_writing(self) -> None:
@@ -203,7 +183,7 @@ class Http2Connection(asyncio.Protocol):
         if len(self._streams) >= limit or self._waiting >= limit:
             self._transport.write(frame(frames.RST_STREAM, 0, number, frames.REFUSED_STREAM.to_bytes(4, "big")))
             return None
-        stream = self._streams[number] = Stream(self, number, headers, self._stream_window)
+        stream = self._streams[number] = Stream(self.answer, number, headers, self._stream_window)
         return stream
 
     def _data(self, number: int, flags: int, payload: bytes) -> None:
@@ -222,10 +202,17 @@ class Http2Connection(asyncio.Protocol):
         limits = self._server.limits
         if stream.bytes > limits.body_bytes:
             self._submit(stream, 413, f"the message exceeds {limits.body_bytes} bytes; send fewer rows at a time")
-        elif flags & END_STREAM:
-            self._submit(stream)
-        elif sum(open_.bytes for open_ in self._streams.values() if not open_.submitted) > 2 * limits.body_bytes:
-            self._submit(stream, 413, f"more than {2 * limits.body_bytes} bytes of unfinished messages on a connection")
+        elif flags & END_STREAM and not stream.held:
+            self._submit(stream)  # in one piece, as most come
+        elif not self._server.hold(len(body)):
+            bound = limits.held_bytes
+            self._submit(
+                stream, 503, f"calls that are being received hold {bound} bytes already; try again in a second"
+            )
+        else:
+            stream.held += len(body)
+            if flags & END_STREAM:
+                self._submit(stream)
 
     def _submit(self, stream: Stream, refusal: int = 0, reason: str = "") -> None:
         """Queue a request that is complete, or that is refused before it is."""
@@ -236,8 +223,9 @@ class Http2Connection(asyncio.Protocol):
         body, stream.body = b"".join(stream.body) if not refusal else b"", []
         request = Request(headers.get(b":method", b""), headers.get(b":path", b""), stream.headers, body)
         request.refusal, request.reason = refusal, reason
+        request.held_bytes, stream.held = stream.held, 0
         self._waiting += 1
-        self._server.submit(stream, request)
+        self._server.submit(stream, request, at_once=True)
 
     def _reset(self, number: int, payload: bytes) -> None:
         if len(payload) != 4 or not number or number > self._last:
@@ -246,10 +234,15 @@ class Http2Connection(asyncio.Protocol):
         if stream is None:
             return
         stream.gone = True
+        self._release(stream)
         self._waiting -= stream.submitted and stream.unsent is None
         self._resets += 1
         if self._resets > _MAX_RESETS:
             raise ProtocolError(frames.ENHANCE_YOUR_CALM, "more calls are reset than answered")
+
+    def _release(self, stream: Stream) -> None:
+        self._server.held_bytes -= stream.held
+        stream.held = 0
 
     def _grow(self, number: int, payload: bytes) -> None:
         by = int.from_bytes(payload, "big") & 0x7FFFFFFF
