@@ -1,5 +1,7 @@
 """By which bins a server counts its answers for the judge, and that two versions count by the same ones."""
 
+from bisect import bisect_right
+
 import pytest
 
 from fairlead_runtime.profile import ModelProfile, Profile, build_profile
@@ -41,7 +43,7 @@ def test_classes_are_counted_by_name_the_rest_together():
     many = [str(i) for i in range(30)]
     assert bins_of(signature(task="Classification", classes=many), None) == Bins(classes=tuple(many[:9]))
     grid = Grid([Bins(classes=("a", "b"))])
-    assert [grid.cell(text, 0.0) for text in ("A", "b", "c")] == [0, 1, 2]
+    assert [grid.class_cell(text) for text in ("A", "b", "c")] == [0, 1, 2]
 
 
 def test_two_versions_are_counted_at_once_and_told_apart():
@@ -49,7 +51,7 @@ def test_two_versions_are_counted_at_once_and_told_apart():
     grid = Grid([canary, stable])
     counts = [0] * grid.cells
     for score in (0.05, 0.15, 0.2, 0.49, 0.5, 0.79, 0.8, 1.0):
-        counts[grid.cell("", score)] += 1
+        counts[bisect_right(grid.edges, score)] += 1
     assert [(one.bins, one.counts) for one in grid.fold(counts)] == [
         (canary.key, [1, 3, 4]),
         (stable.key, [2, 2, 2, 2]),

@@ -76,15 +76,13 @@ class Grid:
     def __init__(self, bins: Sequence[Bins | None] = ()) -> None:
         known = [one for one in bins if one is not None]
         self.bins = list(dict.fromkeys(one for one in known if bool(one.edges) == bool(known[0].edges)))
-        self._edges = sorted({edge for one in self.bins for edge in one.edges})
+        self.edges = sorted({edge for one in self.bins for edge in one.edges})
         self._classes = list(dict.fromkeys(text for one in self.bins for text in one.classes))
         self._of_class = {text: cell for cell, text in enumerate(self._classes)}
-        self.cells = (len(self._edges) or len(self._classes)) + 1 if self.bins else 0
+        self.cells = (len(self.edges) or len(self._classes)) + 1 if self.bins else 0
 
-    def cell(self, prediction: Any, score: float) -> int:
-        """Return where an answer belongs; only if there are cells."""
-        if self._edges:
-            return bisect_right(self._edges, score)
+    def class_cell(self, prediction: Any) -> int:
+        """Return where a class belongs, only if there are cells; a number belongs to bisect_right(edges, number)."""
         return self._of_class.get(str(prediction).lower(), self.cells - 1)
 
     def fold(self, counts: Sequence[int]) -> list[PredictionCounts]:
@@ -98,7 +96,7 @@ class Grid:
         return folded
 
     def _bin(self, one: Bins, cell: int) -> int:
-        if self._edges:
-            return bisect_right(one.edges, self._edges[cell - 1]) if cell else 0
+        if self.edges:
+            return bisect_right(one.edges, self.edges[cell - 1]) if cell else 0
         known = cell < len(self._classes) and self._classes[cell] in one.classes
         return one.classes.index(self._classes[cell]) if known else one.size - 1

@@ -153,7 +153,8 @@ class Writer:
         self._latency_ns = [int(edge * 1e6) for edge in counters.edges.latency_ms]
         self._prediction = counters.edges.prediction
         self._threshold_ns = counters.threshold_ns
-        self._cell = counters.grid.cell if counters.grid.cells else None
+        self._edges = counters.grid.edges
+        self._class_cell = counters.grid.class_cell if counters.grid.cells else None
 
     def add(self, name: str, count: int = 1) -> None:
         """Add to a plain count."""
@@ -192,10 +193,13 @@ class Writer:
 
     def judged(self, predictions: Sequence[Any], scores: Sequence[float]) -> None:
         """Count one answer of each request: rows of one batch are no independent evidence."""
-        cell = self._cell
-        if cell is not None:
-            for prediction, score in zip(predictions, scores, strict=True):
-                self._view[JUDGED_AT + cell(prediction, score)] += 1
+        edges, class_cell = self._edges, self._class_cell
+        if edges:
+            for score in scores:
+                self._view[JUDGED_AT + bisect_right(edges, score)] += 1
+        elif class_cell is not None:
+            for prediction in predictions:
+                self._view[JUDGED_AT + class_cell(prediction)] += 1
 
 
 def _lock(path: Path, size: int) -> tuple[int, bytes]:
