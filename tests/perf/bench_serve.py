@@ -43,6 +43,7 @@ CONNECTIONS = 16
 BATCH_ROWS = 1_000
 FRAUD_RATE = 23  # requests a second: two million a day
 FRAUD_MILLICORES = 500
+OVERLOAD_MS = 400  # a quarter of a second that requests may wait (FAIRLEAD_MAX_WAIT_S), one turn, and the way
 RATE_BARS = {"logistic": 15.0, "forest": 80.0, "boosting": 20.0}
 PEERS = ("MLServer", "KServe SDK")
 
@@ -251,6 +252,9 @@ def bench_capture(plan: Plan) -> None:
     trained = Trained("logistic")
     how = [Ours(INFER, percent, f"Fairlead, capture {percent} %") for percent in (0, 100)]
     with fairlead(trained, plan.place(), how[0]) as without, fairlead(trained, plan.place(), how[1]) as captured:
+        clients.http_rate(
+            captured.rest(trained.rows(1)), CONNECTIONS, 11, plan.folder
+        )  # until a first file was written
         measured = rounds([without, captured], plan, trained.rows(1), 1)
         full = captured.served.arm()  # type: ignore[union-attr]
         half = statistics.median(measured[1].rates) / 2
@@ -289,6 +293,26 @@ def bench_fraud(plan: Plan) -> None:
     verdict("the fraud case", "p99 under 50 ms", f"{run.percentile_ms(0.99):.2f} ms", good)
 
 
+def bench_overload(plan: Plan) -> None:
+    """Twice as many requests as it can answer: what it accepts stays fast, the rest is refused at once."""
+    trained = Trained("forest")
+    with fairlead(trained, plan.place(), Ours()) as server:
+        target = server.rest(trained.rows(100))
+        peak = clients.http_rate(target, CONNECTIONS, plan.seconds, plan.folder)
+        calm = clients.paced(target, peak / 2, 2 * plan.seconds, CONNECTIONS)
+        crowd = clients.paced(target, 2 * peak, 2 * plan.seconds, 512)
+    good = len(crowd.latencies_s) / (2 * plan.seconds)
+    print("\n### forest, 100 rows a request, twice the peak over 512 connections\n")
+    print("| | offered/s | answered/s | refused (503) | other | p50 ms | p99 ms |\n|---|---|---|---|---|---|---|")
+    for name, rate, run in (("half the peak", peak / 2, calm), ("twice the peak", 2 * peak, crowd)):
+        answered = len(run.latencies_s) / (2 * plan.seconds)
+        cells = f"{run.refused} | {run.other} | {run.percentile_ms(0.5):.1f} | {run.percentile_ms(0.99):.1f}"
+        print(f"| {name} | {rate:.0f} | {answered:.0f} | {cells} |")
+    tail = crowd.percentile_ms(0.99)
+    verdict("p99 of what is accepted in overload", f"{OVERLOAD_MS:g} ms", f"{tail:.0f} ms", tail <= OVERLOAD_MS)
+    verdict("answered in overload", "0.8 of the peak", f"{good / peak:.2f}", good >= 0.8 * peak and not crowd.other)
+
+
 def bench_grid(plan: Plan) -> None:
     """Each peer's variants, one after the other in each round."""
     print("\n| peer | variant | " + " | ".join(f"{kind}, requests/s" for kind in plan.models) + " |")
@@ -316,6 +340,7 @@ BENCHES = {
     "cold": bench_cold,
     "capture": bench_capture,
     "fraud": bench_fraud,
+    "overload": bench_overload,
     "grid": bench_grid,
 }
 

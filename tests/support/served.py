@@ -61,6 +61,7 @@ class Served:
     environ: Mapping[str, str] = field(default_factory=dict)
     cpu: int | None = None
     module: str = "fairlead_runtime.serve"
+    python: str = sys.executable
     prefix: list[str] = field(default_factory=list)  # a command that runs the server, such as one that limits its CPU
     port: int = 0
     grpc: int = 0
@@ -97,7 +98,7 @@ class Served:
             "FAIRLEAD_DRAIN_S": "0.2",
             **self.environ,
         }
-        command = [sys.executable, "-m", self.module]
+        command = [self.python, "-m", self.module]
         if self.cpu is not None:
             command = ["taskset", "-c", str(self.cpu), *command]
         command = [*self.prefix, *command]

@@ -1,7 +1,8 @@
 """The servers that are compared: ours, MLServer, the KServe SDK and a plain FastAPI, each a process on one CPU.
 
-Each peer runs in an environment of its own under $FAIRLEAD_CACHE/bench, made from requirements/bench-<peer>.txt by
-`make bench-peers`. The variants are the grid from which each peer's best is taken. Used by `bench_serve`.
+Each runs in an environment of its own under $FAIRLEAD_CACHE/bench, made by `make bench-peers`: ours from
+requirements/server.txt as in the image, each peer from requirements/bench-<peer>.txt. The variants are the grid from
+which each peer's best is taken. Used by `bench_serve`.
 """
 
 from __future__ import annotations
@@ -205,6 +206,7 @@ def fairlead(trained: Trained, folder: Path, how: Ours) -> Iterator[Running]:
         folder, artifact, dict(how.environ), capture=Capture(percent=how.capture), latency_threshold_ms=50
     )
     served.cpu = SERVER_CPU
+    served.python = str(python_of("fairlead"))  # with what the server's image has, and no more
     served.prefix = list(how.prefix)
     began = time.perf_counter()
     served.start()
@@ -214,6 +216,7 @@ def fairlead(trained: Trained, folder: Path, how: Ours) -> Iterator[Running]:
         )
     else:
         running = Running(how.name, served.pid, _rest(served.port, []))
+    running.grpc = _grpc(served.grpc, "")
     running.served = served
     try:
         running.ask(trained.rows(1))

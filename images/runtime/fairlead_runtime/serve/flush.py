@@ -248,6 +248,13 @@ def _unseen(rows: int, waiting_bytes: int) -> None:
     """Tell nobody."""
 
 
+def warm() -> None:
+    """Load what writing needs, before the first request: later it would hold that up by as much CPU as it takes."""
+    import pyarrow as pa  # noqa: PLC0415 - only where something is captured
+
+    encode([pa.RecordBatch.from_pydict({"id": pa.array(["x"]), "time": pa.array([0.0]), "text": pa.array(["x"])})])
+
+
 def encode(batches: Sequence[pa.RecordBatch]) -> bytes:
     """Return the batches as one Parquet file.
 

@@ -33,7 +33,7 @@ from .bins import Grid, bins_of
 from .capture import Capture, Counts, Feedback
 from .control import Control, State
 from .counters import Counters, Edges, Writer
-from .flush import Flusher, Pace, Waits
+from .flush import Flusher, Pace, Waits, warm
 from .grpc import GrpcAnswers, GrpcService
 from .http import HttpServer
 from .http2 import Http2Connection
@@ -147,6 +147,8 @@ async def _work(server: Server, index: int, *, with_control: bool) -> int:
     """Be worker `index` until SIGTERM."""
     stop = _stop_event()
     public, flusher = _public(server, index, own_feedback=with_control)
+    if server.document.capture.percent:
+        warm()
     listeners = [await _listen(http, server.settings, port) for port, http in public.items()]
     internal = await _internal(server, flusher.feedback) if with_control else []
     gc.collect()
