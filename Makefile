@@ -159,7 +159,7 @@ canary-times: venv ## How long a canary takes, by limit, errors and traffic: the
 	PYTHONPATH=operator:. $(BIN)/python -m tests.perf.canary_times
 
 .PHONY: soak
-soak: venv ## 10,000 generated objects of each kind and every field, against a real API server; 5,000 rollouts a case of the judge
+soak: venv ## 10,000 generated objects of each kind and every field, against a real API server; 10,000 bad requests; 5,000 rollouts a case of the judge
 	FAIRLEAD_EXAMPLES=10000 $(PYTEST) tests/unit/runtime/test_serve_bad_input.py -q
 	FAIRLEAD_EXAMPLES=10000 $(PYTEST) tests/integration/test_generated_input.py tests/integration/test_fields.py -q -s --show-capture=no
 	$(BIN)/python -m tests.perf.judge_simulation --rollouts 5000
