@@ -136,6 +136,10 @@ bench-serve: bench-peers ## Our server beside MLServer and the KServe SDK: rates
 bench-proxy: venv ## What the proxy in front of a user's own server costs at the median
 	PYTHONPATH=operator:images/runtime:. $(BIN)/python -m tests.perf.bench_proxy
 
+.PHONY: bench-formats
+bench-formats: venv ## CPU of a row by format: ONNX, skops, joblib, XGBoost, LightGBM
+	PYTHONPATH=operator:images/runtime:. $(BIN)/python -W ignore -m tests.perf.bench_formats
+
 .PHONY: conformance
 conformance: bench-peers ## The Open Inference Protocol asked by three public clients, of our server and of MLServer; 2 min
 	test -x $(FAIRLEAD_CACHE)/conformance/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(FAIRLEAD_CACHE)/conformance
