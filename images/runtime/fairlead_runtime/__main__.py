@@ -37,6 +37,7 @@ RUNNERS = {
     "Evaluate": "fairlead_runtime.evaluate.job:run",
     "Monitor": "fairlead_runtime.monitor.job:run",
     "Replay": "fairlead_runtime.replay.job:run",
+    "Report": "fairlead_runtime.report.job:run",
     "Serve": "fairlead_runtime.serve:run",
     "fetch": "fairlead_runtime.train.container:fetch",
     "publish": "fairlead_runtime.train.container:publish",

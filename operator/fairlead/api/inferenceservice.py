@@ -301,6 +301,9 @@ class RolloutStatus(Model):
     signals: Annotated[list[dict[str, Any]], Field(max_length=5)] | None = Field(
         None, description="Per signal: rates, limit, evidence."
     )
+    trail: dict[str, Any] | None = Field(
+        None, json_schema_extra=FREE_FORM, description="At most 32 looks over time, for the report."
+    )
 
 
 class TrafficShare(Model):
@@ -347,6 +350,19 @@ class RolloutSummary(Model):
     message: Text = ""
     started_at: str = ""
     ended_at: str = ""
+    report: Annotated[str, Field(max_length=256)] = Field(
+        "", description="Folder of its report in the store, or why there is none."
+    )
+
+
+class PendingReport(Model):
+    """The report of a rollout that is over, until its Job wrote it."""
+
+    job: str
+    started_at: str = Field(description="Of the rollout: which line of history it is of.")
+    document: dict[str, Any] | None = Field(
+        None, json_schema_extra=FREE_FORM, description="The Job's input, until the Job is there."
+    )
 
 
 class InferenceServiceStatus(KindStatus):
@@ -362,6 +378,7 @@ class InferenceServiceStatus(KindStatus):
     rejected: Annotated[list[Rejection], Field(max_length=20)] | None = None
     inconclusive: Inconclusive | None = None
     history: Annotated[list[RolloutSummary], Field(max_length=10)] | None = None
+    report: PendingReport | None = None
     promoted_at: str = Field("", description="When the stable revision took all traffic.")
     handled: dict[str, Annotated[str, Field(max_length=256)]] | None = Field(
         None, max_length=8, description="Request annotations that were acted on, by name."

@@ -177,7 +177,8 @@ def _share(share: Obj) -> str:
 
 def _summary(summary: Obj) -> str:
     said = f"{summary.get('reason')}. {summary.get('message') or ''}".strip()
-    return f"{summary.get('endedAt')} {summary['version']} {summary['outcome']}: {said}"
+    report = f" Report: {summary['report']}" if summary.get("report") else ""
+    return f"{summary.get('endedAt')} {summary['version']} {summary['outcome']}: {said}{report}"
 
 
 def driftmonitor_evidence(monitor: Obj) -> Iterator[Section]:

@@ -14,6 +14,7 @@ from .base import Digest, Model, Name, Text
 from .data import Check, CheckResult, DatasetRevision, Format, Source, Split, TableSchema
 from .drift import DataDrift, FeatureDrift, Performance, PerformanceResult, PredictionDrift, PredictionDriftResult
 from .gates import Gate, GateResult
+from .rollouts import RolloutRecord
 from .training import Code, Search, Task, Trainer
 
 
@@ -153,6 +154,16 @@ class ReplayInput(Model):
     limits: ReplayLimits
 
 
+class ReportInput(Model):
+    """Write the report of a rollout that is over."""
+
+    kind: Literal["Report"] = "Report"
+    version: Literal[1] = 1
+    namespace: Name
+    name: Name
+    rollout: RolloutRecord
+
+
 class Capture(Model):
     """Which requests are kept for drift and retraining."""
 
@@ -265,6 +276,14 @@ class MonitorSummary(Model):
     report_key: str = ""
 
 
+class ReportSummary(Model):
+    """Where the report of a rollout lies."""
+
+    kind: Literal["Report"] = "Report"
+    version: Literal[1] = 1
+    report_key: str
+
+
 class CleanupSummary(Model):
     """What was removed."""
 
@@ -300,11 +319,26 @@ class ReplaySummary(Model):
 
 
 Summary = Annotated[
-    SnapshotSummary | TrainSummary | EvaluateSummary | MonitorSummary | CleanupSummary | ReplaySummary | ErrorInfo,
+    SnapshotSummary
+    | TrainSummary
+    | EvaluateSummary
+    | MonitorSummary
+    | CleanupSummary
+    | ReplaySummary
+    | ReportSummary
+    | ErrorInfo,
     Field(discriminator="kind"),
 ]
 JobInput = Annotated[
-    SnapshotInput | TrainInput | CollectInput | EvaluateInput | MonitorInput | CleanupInput | ReplayInput | ServeInput,
+    SnapshotInput
+    | TrainInput
+    | CollectInput
+    | EvaluateInput
+    | MonitorInput
+    | CleanupInput
+    | ReplayInput
+    | ReportInput
+    | ServeInput,
     Field(discriminator="kind"),
 ]
 

@@ -85,3 +85,8 @@ def replay(namespace: str, service: str, input_digest: str) -> str:
 def report(namespace: str, monitor: str, time: str) -> str:
     """Return the folder of a drift report: report.html report.json; time is YYYYMMDDTHHMMZ."""
     return _folder("reports", namespace, monitor, time)
+
+
+def rollout(namespace: str, service: str, name: str) -> str:
+    """Return the folder of a rollout's report: report.html report.json; name is YYYYMMDDTHHMMSSZ-<version>."""
+    return _folder("rollouts", namespace, service, name)

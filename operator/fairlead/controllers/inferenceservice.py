@@ -118,6 +118,7 @@ class InferenceServiceController(Controller[InferenceServiceSnapshot]):
             gateway_api_present=settings.gateway_api_present,
             jobs=tuple(view.owned_by(names.JOB, service.uid)),
             job_pods=_replay_pods(view, service),
+            report_pods=_report_pods(view, service),
         )
 
     def plan(self, snapshot: InferenceServiceSnapshot, now: datetime) -> Plan:
@@ -129,6 +130,11 @@ def _replay_pods(view: View, service: InferenceService) -> tuple[Obj, ...]:
     replayed = service.status.rollout.replay if service.status.rollout else None
     attempt = replayed.attempt if replayed else None
     return tuple(view.pods_of_job(service.namespace, attempt.job)) if attempt else ()
+
+
+def _report_pods(view: View, service: InferenceService) -> tuple[Obj, ...]:
+    report = service.status.report
+    return tuple(view.pods_of_job(service.namespace, report.job)) if report else ()
 
 
 def _versions(view: View, service: InferenceService) -> tuple[ModelVersion, ...]:

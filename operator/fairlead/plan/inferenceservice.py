@@ -51,6 +51,7 @@ from .children import Image, owner_of
 from .replay import ReplayNow
 from .revision import ServingImages, describe_revision
 from .rollout import advance, change
+from .rollout_report import ReportJobs, plan_report
 from .route import ROUTE_PENDING, RouteFacts, conflict, find_claimant, route_facts
 from .selection import Override, Refusal, Selection, is_approved, read_override, refusal_by, select_version
 from .service_children import Children, Wanted, plan_children
@@ -61,6 +62,7 @@ from .sizes import BAKING, JUDGED, active_state, wanted_sizes
 from .status import new_status
 from .stops import Seen
 from .traffic import Share, effective_shares, is_whole, ratio_shares
+from .trail import with_look
 from .types import Obj, Plan
 
 LOOK_S = 2.0  # between two looks during a rollout: counters are read, deadlines are seen
@@ -89,6 +91,7 @@ class InferenceServiceSnapshot:
     gateway_api_present: bool
     jobs: tuple[Obj, ...] = ()  # its own
     job_pods: tuple[Obj, ...] = ()  # of the present replay
+    report_pods: tuple[Obj, ...] = ()
 
     @property
     def by_ratio(self) -> bool:
@@ -137,7 +140,7 @@ def plan_inferenceservice(snapshot: InferenceServiceSnapshot, now: datetime) -> 
 
 
 def _jobs(snapshot: InferenceServiceSnapshot) -> replay.Jobs:
-    return replay.Jobs(snapshot.jobs, snapshot.job_pods, Image(snapshot.images.jobs, snapshot.images.pull_policy))
+    return replay.Jobs(snapshot.jobs, snapshot.job_pods, _jobs_image(snapshot))
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,11 @@ def _as_plan(snapshot: InferenceServiceSnapshot, seen: Seen, status: InferenceSe
         "traffic": traffic_of(shares, said.route, seen.finding, by_ratio=snapshot.by_ratio) or None,
         "url": url_of(service, snapshot.gateway),
     }
-    status = status.model_copy(update=fields)
+    status = with_look(status.model_copy(update=fields), seen.finding, seen.now)
+    reported = plan_report(
+        service, status, ReportJobs(snapshot.jobs, snapshot.report_pods, _jobs_image(snapshot)), seen.now
+    )
+    status = reported.status
     view = View(
         service=service,
         status=status,
@@ -180,14 +187,18 @@ def _as_plan(snapshot: InferenceServiceSnapshot, seen: Seen, status: InferenceSe
         shares=shares,
         route=said.route,
         gateway_api_present=snapshot.gateway_api_present,
-        jobs_image=Image(snapshot.images.jobs, snapshot.images.pull_policy),
+        jobs_image=_jobs_image(snapshot),
     )
     body = {name: getattr(status, name) for name in type(status).model_fields if name != "conditions"}
     return Plan(
-        actions=(*plan_children(snapshot.children, wanted), *said.replay.actions),
+        actions=(*plan_children(snapshot.children, wanted), *said.replay.actions, *reported.actions),
         status=new_status(service, describe(view), seen.now, **body),
-        requeue_after_s=_again(service.status, status),
+        requeue_after_s=_again(service.status, status) or reported.again_s,
     )
+
+
+def _jobs_image(snapshot: InferenceServiceSnapshot) -> Image:
+    return Image(snapshot.images.jobs, snapshot.images.pull_policy)
 
 
 def _desired(target: RevisionStatus | None, selection: Selection) -> RevisionStatus | None:
