@@ -24,6 +24,7 @@ LIMITS = {
     "FAIRLEAD_MAX_BODY_BYTES": "400000",
     "FAIRLEAD_REQUEST_S": "1",
     "FAIRLEAD_MAX_HELD_BYTES": "1700000",
+    "FAIRLEAD_MAX_WAIT_S": "60",  # a slow machine is no overload here
 }
 
 

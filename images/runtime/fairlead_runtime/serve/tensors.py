@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fairlead_runtime.signature import Input
 
-from .columns import Column, Columns, RequestError, Row, accepted_types, flatten, kind_of, wanted_by
+from .columns import LARGEST, Column, Columns, RequestError, Row, accepted_types, flatten, kind_of, wanted_by
 from .predict import MAX_ROWS
 
 FLOATS = {"FP32": "<f4", "FP64": "<f8", "FP16": "<f2", "BF16": "<u2"}
@@ -220,6 +220,8 @@ def _matrix(columns: Columns, tensor: Tensor) -> Row | list[Column]:
         return columns.checked(tuple(row) if not np.isnan(values).any() else tuple(_single([v]) for v in row))
     else:
         matrix = values.astype(np.float64).reshape(tensor.shape)
+    if np.abs(matrix).max() <= LARGEST:  # neither NaN nor too large, as most are: one look at all of it
+        return list(matrix.T)
     return [_numbers(columns, i, matrix[:, i], f"input {tensor.name!r}: rows") for i in range(count)]
 
 
