@@ -17,7 +17,7 @@ from .rules import Cut, Writes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-STRIDE = int(os.environ.get("FAULTS_STRIDE", "1" if WHOLE else "47"))
+STRIDE = int(os.environ.get("FAULTS_STRIDE", "1" if WHOLE else "67"))
 ONLY = os.environ.get("FAULTS_ONLY", "")  # words of the writes to look at, to find out why one of them fails
 WITHIN_S = 60.0
 TRIES = 3  # a look at a rollout may be one less: then the look before it is the point

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import tarfile
@@ -15,7 +16,7 @@ from tests.support.control_plane import ControlPlane
 from fairlead.api.names import DATASET, DEPLOYMENT, POD, TRAINING_RUN, Resource
 from fairlead.cli import commands
 from fairlead.cli.gather import Scope, gather
-from fairlead.cli.main import main
+from fairlead.cli.main import FAILED, main
 from fairlead.kube.client import Client
 from fairlead.kube.errors import KubeError
 
@@ -122,7 +123,7 @@ async def test_a_list_that_does_not_end_in_time_is_there_as_far_as_it_came(
     api: Client, namespace: str, monkeypatch: Any
 ) -> None:
     await api.create(DATASET, namespace, own(DATASET, "one", namespace, dict(ONE_OF_EACH[0][1])))
-    pages, never = Client.pages, commands.asyncio.Event()
+    pages, never = Client.pages, asyncio.Event()
 
     async def endless(self: Client, resource: Resource, *args: Any, **more: Any) -> Any:
         async for page in pages(self, resource, *args, **more):
@@ -139,7 +140,7 @@ async def test_a_list_that_does_not_end_in_time_is_there_as_far_as_it_came(
 async def test_a_bundle_ends_in_time_with_what_there_is(api: Client, namespace: str, monkeypatch: Any) -> None:
     await api.create(DATASET, namespace, own(DATASET, "one", namespace, dict(ONE_OF_EACH[0][1])))
     began = time.monotonic()
-    slow = commands.asyncio.Event()
+    slow = asyncio.Event()
 
     async def hangs(*_: Any, **__: Any) -> str:
         await slow.wait()
@@ -153,5 +154,5 @@ async def test_a_bundle_ends_in_time_with_what_there_is(api: Client, namespace: 
 
 
 def test_without_a_cluster_it_says_so(tmp_path: Path, capsys: Any) -> None:
-    assert main(["gather", "--kubeconfig", str(tmp_path / "absent")]) == 2
+    assert main(["gather", "--kubeconfig", str(tmp_path / "absent")]) == FAILED
     assert "kubectl fairlead gather" in capsys.readouterr().err
