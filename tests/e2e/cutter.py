@@ -24,7 +24,7 @@ class Cutter:
     def start(cls, team: Team) -> Cutter:
         """Start it and wait until it takes connections."""
         team.apply(*_objects())
-        team.kubectl("wait", "--for=condition=Ready", f"pod/{NAME}", "--timeout=90s")
+        team.kubectl("wait", "--for=condition=Ready", f"pod/{NAME}", "--timeout=180s")
         cutter = cls(team)
         eventually(lambda: cutter.state() == "whole", "the proxy does not answer", 30)
         return cutter

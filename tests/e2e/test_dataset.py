@@ -56,7 +56,7 @@ def test_json_lines_and_parquet(team: Team) -> None:
 
 def test_a_source_on_a_volume_and_one_behind_http(team: Team) -> None:
     team.apply(*_volume_with_rows(team))
-    team.kubectl("wait", "--for=condition=Ready", "pod/files", "--timeout=90s")
+    team.kubectl("wait", "--for=condition=Ready", "pod/files", "--timeout=180s")
     volume = {"persistentVolumeClaim": {"name": "rows", "path": "rows.csv"}}
     http = {"http": {"url": f"http://files.{team.namespace}.svc:8000/rows.csv"}}
     team.apply(
