@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from fairlead.contract.base import ColumnName, Digest, Duration, Model, Name, Text, Uri
+from fairlead.contract.base import ColumnName, Digest, Duration, Model, Name, Text
 from fairlead.contract.env import PROXY_PORTS
 from fairlead.contract.schema import FREE_FORM, LIST_SET, cel, list_map
 from fairlead.contract.training import EnvVar
@@ -44,7 +44,9 @@ class ContainerPredictor(Model):
             ("self.timeout.matches('[1-9]')", "predictor.container.timeout: is more than nothing, for instance 60s"),
         )
     }
-    image: Uri = Field(description="Name it by digest: a tag may be another image for the next pod.")
+    image: Annotated[str, Field(min_length=1, max_length=2048, pattern=r"^[!-~]+$")] = Field(
+        description="Name it by digest: a tag may be another image for the next pod."
+    )
     command: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=32)] | None = None
     args: Annotated[list[Annotated[str, Field(max_length=16384)]], Field(max_length=64)] | None = None
     env: Annotated[list[EnvVar], Field(max_length=64)] | None = Field(None, json_schema_extra=list_map("name"))

@@ -272,19 +272,21 @@ def test_a_slow_server_is_given_up_and_counted_as_failed(impatient: Served) -> N
 
 
 def test_a_client_that_leaves_ends_its_request_at_the_server_too(proxy: Served) -> None:
-    seen = threading.Event()
+    arrived, ended = threading.Event(), threading.Event()
 
     def waiting(talk: Talk, head: bytes, body: bytes) -> None:
-        if not talk.socket.recv(1):
-            seen.set()
+        arrived.set()
+        assert not talk.socket.recv(1)
+        ended.set()
 
     PLAN["/waiting"] = waiting
     before = counts(proxy)
     with Wire(proxy.port) as wire:
         wire.send(request("POST", "/waiting", b"{}"))
-        asyncio.run(eventually(lambda: counts(proxy)["inFlight"] == 1, 5))
-    assert seen.wait(5)
-    asyncio.run(eventually(lambda: counts(proxy)["inFlight"] == 0, 5))
+        assert arrived.wait(20)
+        assert counts(proxy)["inFlight"] == 1
+    assert ended.wait(20)
+    asyncio.run(eventually(lambda: counts(proxy)["inFlight"] == 0, 20))
     after = counts(proxy)
     assert (after["requests"], after["failed"]) == (before["requests"] + 1, before["failed"])
 
@@ -436,6 +438,32 @@ def test_what_goes_through_is_unchanged(
         assert b"X-Back-%d: %b\r\n" % (i, value.encode()) in said
 
 
+PARTS = st.sampled_from(
+    [
+        b"POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc",
+        b"GET /x HTTP/1.0\r\n\r\n",
+        b"POST /x HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"HEAD /x HTTP/1.1\r\nconnection: close\r\n\r\n",
+        b"\r\n", b"\x00", b"ff\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"expect: 100-continue\r\n",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(PARTS, min_size=1, max_size=6), cut=st.integers(0, 300), noise=st.binary(max_size=20))
+def test_no_bytes_end_the_proxy(proxy: Served, parts: list[bytes], cut: int, noise: bytes) -> None:
+    sent = b"".join(parts)
+    with Wire(proxy.port) as wire:
+        wire.send(sent[:cut] + noise + sent[cut:])
+        wire.socket.shutdown(1)
+        while wire.socket.recv(1 << 16):
+            pass
+    with Wire(proxy.port) as wire:
+        assert wire.post("/x", b"still there").body == b"still there"
+    asyncio.run(eventually(lambda: counts(proxy)["inFlight"] == 0, 20))
+
+
 def test_readiness_is_the_servers_own(tmp_path: Path) -> None:
     healthy = threading.Event()
 
@@ -453,7 +481,7 @@ def test_readiness_is_the_servers_own(tmp_path: Path) -> None:
         starter.join(10)
         assert not starter.is_alive()
         healthy.clear()
-        asyncio.run(eventually(lambda: bool(unready(proxy)), 10))
+        asyncio.run(eventually(lambda: bool(unready(proxy)), 20))
         assert proxy.stop() == 0, proxy.log()
     assert (tmp_path / "models" / "model.onnx").exists()
 
@@ -488,11 +516,11 @@ def test_the_hook_is_answered_when_no_request_is_left(tmp_path: Path) -> None:
         with Wire(proxy.port) as long, Wire(proxy.port) as kept, Wire(hook) as drain:
             assert kept.post("/x", b"a").headers.get("connection") is None
             long.send(request("POST", "/slow", b"last"))
-            assert going_on.wait(5)
+            assert going_on.wait(20)
             drain.send(request("GET", DRAIN_PATH))
-            asyncio.run(eventually(lambda: b"draining" in unready(proxy), 5))
+            asyncio.run(eventually(lambda: b"draining" in unready(proxy), 20))
             assert kept.post("/x", b"b").headers["connection"] == "close"
-            asyncio.run(eventually(lambda: not is_open(proxy.port), 5))
+            asyncio.run(eventually(lambda: not is_open(proxy.port), 20))
             drain.socket.settimeout(0.3)
             with pytest.raises(TimeoutError):
                 drain.socket.recv(1)
@@ -503,7 +531,7 @@ def test_the_hook_is_answered_when_no_request_is_left(tmp_path: Path) -> None:
         assert proxy.arm()["failed"] == 0
         began = time.monotonic()
         assert proxy.stop() == 0, proxy.log()
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10, "it has drained already"
 
 
 def is_open(port: int) -> bool:
@@ -523,5 +551,5 @@ def test_a_server_that_is_not_there_has_failed(tmp_path: Path) -> None:
         answer = wire.post("/x", b"{}")
     assert (answer.status, "is not there on port" in answer.json["error"]) == (502, True)
     assert proxy.arm()["failed"] == 1
-    asyncio.run(eventually(lambda: bool(unready(proxy)), 5))
+    asyncio.run(eventually(lambda: bool(unready(proxy)), 20))
     assert proxy.stop() == 0, proxy.log()
