@@ -132,12 +132,12 @@ def put_version(team: Team, name: str, body: str = "good", *, wider: bool = Fals
     """
     if body == "onnx":
         files = {MODEL_FILES["onnx"]: linear(), keys.SIGNATURE: _json(_wider() if broken else SIGNATURE)}
-        return _version(team, name, "onnx", files)
+        return version_of(team, name, "onnx", files)
     with TemporaryDirectory() as folder:
         path = Path(folder) / MODEL_FILES["joblib"]
         joblib.dump(_Written(_BASE + BODIES[body]), path)
         files = {path.name: path.read_bytes(), keys.SIGNATURE: _json(_wider() if wider else WRITTEN)}
-    return _version(team, name, "joblib", files)
+    return version_of(team, name, "joblib", files)
 
 
 def _wider() -> Signature:
@@ -149,7 +149,8 @@ def _json(signature: Signature) -> bytes:
     return json.dumps(signature.to_json_object()).encode()
 
 
-def _version(team: Team, name: str, form: str, files: dict[str, bytes]) -> Obj:
+def version_of(team: Team, name: str, form: str, files: dict[str, bytes]) -> Obj:
+    """Put an artifact's files into the lake and return the manifest of its ModelVersion."""
     uris = [team.put(f"{name}/{file}", body) for file, body in files.items()]
     uri = uris[0].rpartition("/")[0] + "/"
     artifact = {"uri": uri, "digest": describe_artifact(form, files, {}).digest, "format": form}
