@@ -141,7 +141,16 @@ def start_fastapi(folder: Path, names: list[str], port: int) -> subprocess.Popen
     joblib.dump(model, folder / "model.joblib")
     environ = {"MODEL": str(folder / "model.joblib"), "COLUMNS": json.dumps(names)}
     where = ["--app-dir", str(ROOT / "tests/perf"), "--host", "127.0.0.1", "--port", str(port)]
-    command = [sys.executable, "-m", "uvicorn", "fastapi_joblib:app", *where, "--log-level", "warning", "--no-access-log"]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "fastapi_joblib:app",
+        *where,
+        "--log-level",
+        "warning",
+        "--no-access-log",
+    ]
     return subprocess.Popen(command, env={**os.environ, **environ}, stdout=subprocess.DEVNULL)
 
 
