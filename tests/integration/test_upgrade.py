@@ -234,6 +234,15 @@ def _store(version: str, objects: dict[tuple[str, str], Json]) -> None:
     (STORED / f"{version}.yaml").write_text(yaml.safe_dump_all(kept, sort_keys=False, width=110))
 
 
+def lost(said: Any, found: Any, where: str = "") -> list[str]:
+    """Return the fields that are not as they were said; a newer version's defaults may stand beside them."""
+    if isinstance(said, dict) and isinstance(found, dict):
+        return [each for key in said for each in lost(said[key], found.get(key), f"{where}.{key}")]
+    if isinstance(said, list) and isinstance(found, list) and len(said) == len(found):
+        return [each for number, item in enumerate(said) for each in lost(item, found[number], f"{where}[{number}]")]
+    return [] if said == found else [f"{where}: {said} became {found}"]
+
+
 @pytest.mark.parametrize("version", sorted(path.stem for path in STORED.glob("*.yaml")))
 async def test_todays_crds_accept_what_an_earlier_version_stored(version: str, api: Client, namespace: str) -> None:
     documents = stored(version)
@@ -242,11 +251,11 @@ async def test_todays_crds_accept_what_an_earlier_version_stored(version: str, a
         resource = BY_KIND[document["kind"]]
         status = document.pop("status")
         made = await api.create(resource, namespace, document)
-        assert made["spec"] == {**made["spec"], **document["spec"]}, "a field of an earlier version is dropped"
+        assert lost(document["spec"], made["spec"]) == [], "fields of an earlier version are dropped or changed"
         head = {"apiVersion": resource.api_version, "kind": resource.kind}
         metadata = {"name": document["metadata"]["name"], "namespace": namespace}
         told = await api.apply(resource, namespace, {**head, "metadata": metadata, "status": status}, status=True)
-        assert told["status"] == status, "a status field of an earlier version is dropped"
+        assert lost(status, told["status"]) == [], "status fields of an earlier version are dropped or changed"
 
 
 def test_every_earlier_chart_version_has_its_stored_objects() -> None:
