@@ -358,6 +358,7 @@ class ArmReport(Model):
     requests: int
     failed: int = Field(description="5xx answers.")
     slow: int = Field(description="Slower than the service's latency threshold.")
+    refused: int | None = Field(None, description="Answers 400, 415 and 422; null: an older server does not say.")
     in_flight: int = 0
     captured: int = 0
     capture_lost: int = 0

@@ -155,6 +155,8 @@ def analyse(
     bins = shared or before.judge.histograms.bins
     looks = {role: _look(own[role], counters, bins) for role in arms}
     limits = limits_of(status, spec)
+    if all(report.refused is not None for arm in reports for report in arm):
+        limits = replace(limits, refusals_points=limits.error_points)
     judge = count_by(before.judge, bins, *(looks[r].reading if r in looks else ArmReading() for r in (first, second)))
     ledgers = {first: judge.canary_pods, second: judge.baseline_pods}
     if first == CANARY:
@@ -223,7 +225,8 @@ def _look(pods: Sequence[Obj], counters: Counters, bins: str) -> _Look:
         uid = str(pod["metadata"]["uid"])
         report = counters.get(uid)
         if isinstance(report, ArmReport):
-            plain = (report.requests, report.failed, report.slow, report.labelled or 0, report.wrong)
+            wrong = (report.labelled or 0, report.wrong)
+            plain = (report.requests, report.failed, report.slow, report.refused or 0, *wrong)
             counts = ArmCounts(*plain, predicted=_predicted(report, bins))
             answered.append(PodCounts(uid, report.start_id, counts))
         elif report is not None and is_ready(pod):

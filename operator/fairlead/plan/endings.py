@@ -40,7 +40,14 @@ REPLAY_FAILED = "ReplayFailed"
 NOT_REPLAYED = "NotReplayed"
 PROMOTED, ROLLED_BACK, UNDECIDED = "Promoted", "RolledBack", "Inconclusive"
 
-_SIGNALS = {"errors": ERROR_RATE, "latency": LATENCY, "predictions": PREDICTIONS, "labels": LABELS}
+REFUSALS = "RequestsRefused"
+_SIGNALS = {
+    "errors": ERROR_RATE,
+    "latency": LATENCY,
+    "predictions": PREDICTIONS,
+    "labels": LABELS,
+    "refusals": REFUSALS,
+}
 _REJECTED_AT_MOST, _HISTORY = 8, 10  # of the status; the versions remember every refusal
 _TEXT, _LINE = 280, 120  # characters; a status is at most 16 KiB
 

@@ -6,7 +6,7 @@ of rollouts (`rollout.py`) does. Evidence counts only once the state that holds 
 | verdict | when (first that holds) |
 |---|---|
 | SharedIncident | both arms fail more than `incident_max_error_percent` of their latest requests |
-| Fail | "no worse than the baseline plus the limit" is rejected for one signal, at alpha / number of signals |
+| Fail | "no worse than the baseline plus the limit" is rejected for one signal, at its share of alpha |
 | Pass | last step only: "worse by the limit or more" is rejected for every required signal, each at alpha |
 | Inconclusive | otherwise; no traffic, in either arm, is no evidence |
 """
@@ -48,7 +48,7 @@ MIN_BLOCKS = 3  # the dispersion between blocks is unknown before; its uncertain
 RECENT_KEPT = 0.8  # of the latest counts, from look to look: half of their weight is in three looks
 NO_HISTOGRAMS = Histograms()
 RECENT_REQUESTS = 20  # in each arm, before the latest rates can be called an incident
-_FORMAT = 2
+_FORMAT = 3
 
 
 class Decision(StrEnum):
@@ -270,7 +270,7 @@ def _signal_verdict(state: SignalState, signal: Signal, limits: Limits) -> Signa
         canary_requests=seen.canary,
         baseline_requests=seen.baseline,
         fail_log_e=0.0 if early else state.log_fail(),
-        fail_log_threshold=threshold + math.log(max(limits.shares, len(signals(limits)))),
+        fail_log_threshold=threshold - math.log(limits.share_of_alpha(signal.name)),
         pass_log_e=pass_log,
         pass_log_threshold=threshold,
         requests_needed=_requests_needed(state, seen, threshold - pass_log) if signal.required else None,
@@ -308,6 +308,7 @@ _DID = {
     "latency": "was slow for",
     PREDICTIONS: "gave answers that the baseline gives less often to",
     "labels": "was wrong in",
+    "refusals": "refused",
 }
 _OF = {"labels": "labelled answers"}
 _CONSTANT = "every answer of the canary is in one bin: "

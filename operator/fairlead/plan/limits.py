@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+REFUSALS = "refusals"
+FOR_REFUSALS = 0.05  # of alpha
 PREDICTIONS, LABELS = "predictions", "labels"
 
 
@@ -20,11 +22,13 @@ class Limits:
     latency_points: float | None = None
     predictions_points: float | None = None
     labels_points: float | None = None
+    refusals_points: float | None = None
     incident_max_error_percent: float | None = None
     shares: int = 1  # how many signals share alpha, at least: one that is not judged for a while keeps its share
 
     def __post_init__(self) -> None:
-        for points in (self.error_points, self.latency_points, self.predictions_points, self.labels_points):
+        plain = (self.error_points, self.latency_points, self.refusals_points)
+        for points in (*plain, self.predictions_points, self.labels_points):
             if points is not None and not 0 < points < 100:
                 raise ValueError(f"a limit of {points} points is not between 0 and 100")
         if not 50 <= self.confidence_percent < 100:
@@ -34,6 +38,17 @@ class Limits:
     def alpha(self) -> float:
         """The promised bound on each kind of wrong decision, per rollout."""
         return 1.0 - self.confidence_percent / 100.0
+
+    def share_of_alpha(self, name: str) -> float:
+        """Which part of alpha one signal may use to FAIL; the parts sum to at most 1.
+
+        Refusals get little: a version that does not take what clients send refuses very many, and the other signals
+        are to keep what they had.
+        """
+        if name == REFUSALS:
+            return FOR_REFUSALS
+        others = sum(signal.name != REFUSALS for signal in signals(self))
+        return (1 - FOR_REFUSALS if self.refusals_points else 1) / max(self.shares, others)
 
 
 class Signal(NamedTuple):
@@ -47,11 +62,12 @@ class Signal(NamedTuple):
 
 
 def signals(limits: Limits) -> tuple[Signal, ...]:
-    """The signals that the limits ask for. Predictions and labels can FAIL; no PASS waits for them."""
+    """The signals that the limits ask for. Predictions, labels and refusals can FAIL; no PASS waits for them."""
     known = (
         ("errors", "failed", "requests", limits.error_points, True),
         ("latency", "slow", "requests", limits.latency_points, True),
         (PREDICTIONS, "", "", limits.predictions_points, False),
         (LABELS, "wrong", "labelled", limits.labels_points, False),
+        (REFUSALS, "refused", "requests", limits.refusals_points, False),
     )
     return tuple(Signal(name, hits, total, points / 100, need) for name, hits, total, points, need in known if points)

@@ -65,11 +65,23 @@ def follow(
     before = rollout.replay or ReplayStatus()
     if before.outcome:
         return status, ReplayNow(retired(mine, (before.attempt,)))
+    why = _why_not(status)
+    if why:
+        told = before.model_copy(update={"outcome": NOT_POSSIBLE, "message": why})
+        return status.model_copy(update={"rollout": rollout.model_copy(update={"replay": told})}), ReplayNow()
     step = _step(service, status, before, Jobs(tuple(mine), jobs.pods, jobs.image), now)
     after = _told(before, step)
     status = status.model_copy(update={"rollout": rollout.model_copy(update={"replay": after})})
     cleared = retired(mine, (before.attempt, after.attempt))
     return status, ReplayNow((*step.actions, *cleared), step.problem, step.requeue_after_s)
+
+
+def _why_not(status: InferenceServiceStatus) -> str:
+    """Return why no Job is needed to know that a replay is not possible."""
+    for arm in (status.canary, status.stable):
+        if arm is not None and (arm.serve or {}).get("upstream"):
+            return f"{arm.version} is served by a container of your own, and only Fairlead's server answers replays."
+    return ""
 
 
 def _step(
@@ -152,5 +164,4 @@ def _url(revision: RevisionStatus, service: InferenceService) -> str:
 def is_due(service: InferenceServiceSpec, status: InferenceServiceStatus) -> bool:
     """Say whether captured requests are still to be replayed before the first user."""
     replayed = status.rollout.replay if status.rollout else None
-    own = (status.stable.predictor or {}).get("container") if status.stable else None  # it knows no replay
-    return service.rollout.replay is not None and not own and (replayed is None or not replayed.outcome)
+    return service.rollout.replay is not None and (replayed is None or not replayed.outcome)

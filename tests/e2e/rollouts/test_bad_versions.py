@@ -133,6 +133,23 @@ def test_a_signature_that_clients_do_not_meet_has_no_user(team: Team) -> None:
     assert not sent.failed(), sent.failed()[:3]
 
 
+def test_a_signature_that_clients_do_not_meet_goes_back_without_a_replay_too(team: Team) -> None:
+    """Its refusals are no 5xx: they are counted, and held against those of the baseline."""
+    misbehaving.given_versions(team, v1="good")
+    team.apply(put_version(team, "wider", "better", wider=True))
+    team.until_ready("ModelVersion", "wider", 180)
+    hostname = f"{team.namespace}.example.com"
+    team.apply(service("v1", hostname, rollout=quick(stepsPercent=[33], step={"minRequests": 5_000})))
+    team.until_ready("InferenceService", "tumor", 180)
+    with load.steady(hostname, misbehaving.rows(200), 40) as sent:
+        load.until_routed(sent)
+        switch(team, "wider")
+        entry = rolled_back(team, "wider", 240)
+    assert (entry["reason"], entry.get("revision", "")) == ("RequestsRefused", "")
+    assert {one.status for one in sent.failed()} == {400}
+    assert not sent.failed("wider")
+
+
 def test_a_graph_that_is_not_its_signatures_never_becomes_a_candidate(team: Team) -> None:
     misbehaving.given_patients(team)
     body = put_version(team, "broken", "onnx", broken=True)

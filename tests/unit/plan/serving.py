@@ -65,7 +65,7 @@ def _add_pod(world: Simulation, deployment: Address, status: Json) -> Json:
         "ownerReferences": [owner],
     }
     pod = world.create({"kind": "Pod", "metadata": metadata, "spec": template["spec"], "status": status})
-    world.arms[name] = ArmReport(start_id=name, revision="", requests=0, failed=0, slow=0)
+    world.arms[name] = ArmReport(start_id=name, revision="", requests=0, failed=0, slow=0, refused=0)
     return pod
 
 
@@ -175,7 +175,7 @@ def _selected(world: Simulation, arm: str) -> list[Json]:
 
 
 def requests(world: Simulation, count: int, more: Mapping[str, Any] | None = None) -> None:
-    """Let requests come in; `failing` and `slow` give percents by role.
+    """Let requests come in; `failing`, `slow` and `refusing` give percents by role.
 
     `predicting` gives by role how many of ten answers lie in which bin; every pod of another role counts no bins.
     `labelled` gives by role the percents of answers whose truth came back, and of these that were wrong.
@@ -183,7 +183,7 @@ def requests(world: Simulation, count: int, more: Mapping[str, Any] | None = Non
     more = more or {}
     labelled = {arm_names(world, role)[0]: percents for role, percents in (more.get("labelled") or {}).items()}
     predicting = {arm_names(world, role)[0]: ten for role, ten in (more.get("predicting") or {}).items()}
-    bad = {kind: _percents(world, more.get(kind) or {}) for kind in ("failing", "slow")}
+    bad = {kind: _percents(world, more.get(kind) or {}) for kind in ("failing", "slow", "refusing")}
     for name, share in shares(world).items():
         ready = [pod for pod in pods_of(world, name) if is_ready(pod)]
         for pod in ready:
@@ -195,6 +195,8 @@ def requests(world: Simulation, count: int, more: Mapping[str, Any] | None = Non
                     "failed": known.failed + round(new * bad["failing"].get(name, 0) / 100),
                     "slow": known.slow + round(new * bad["slow"].get(name, 0) / 100),
                 }
+                if known.refused is not None:
+                    update["refused"] = known.refused + round(new * bad["refusing"].get(name, 0) / 100)
                 if name in labelled:
                     back = round(new * labelled[name][0] / 100)
                     update["labelled"] = (known.labelled or 0) + back
@@ -227,7 +229,7 @@ def _counters_answer(world: Simulation, role: str, _more: Mapping[str, Any]) -> 
     for name in arm_names(world, role):
         for pod in pods_of(world, name):
             told = pod["metadata"]["name"]
-            world.arms[told] = ArmReport(start_id=told, revision="", requests=0, failed=0, slow=0)
+            world.arms[told] = ArmReport(start_id=told, revision="", requests=0, failed=0, slow=0, refused=0)
 
 
 def _without_gateway_api(world: Simulation, present: bool, _more: Mapping[str, Any]) -> None:

@@ -21,12 +21,14 @@ from fairlead_runtime.profile import PREDICTION, SCORE, ModelProfile
 from .bins import MAX_BINS, MAX_CELLS, TENTHS, Grid, deciles
 from .wire import GONE
 
+REFUSALS = (400, 415, 422)  # the request does not fit what this version takes
 CODES = (200, 400, 404, 405, 408, 413, 414, 415, 422, 431, GONE, 500, 503, 0)  # 0: any other
 SIMPLE = (
     "ready",
     "started",
     "answered",
     "failed",
+    "refused",
     "slow",
     "rows",
     "latency_us",
@@ -40,7 +42,7 @@ SIMPLE = (
     "wrong",
 )
 LATENCY_EDGES_MS = (0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000)
-_SLOTS = 96  # of SIMPLE, CODES, latency, prediction bins and judged cells together: 15 + 14 + 15 + 10 + 19
+_SLOTS = 96  # of SIMPLE, CODES, latency, prediction bins and judged cells together: 16 + 14 + 15 + 10 + 19
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ class Counters:
             revision=revision,
             requests=counts["answered"],
             failed=counts["failed"],
+            refused=counts["refused"],
             slow=counts["slow"],
             in_flight=max(0, counts["started"] - counts["answered"]),
             captured=counts["captured"],
@@ -142,6 +145,7 @@ assert JUDGED_AT + MAX_CELLS <= _SLOTS
 _AT = {name: slot for slot, name in enumerate(SIMPLE)}
 _CODE_AT = {code: CODES_AT + i for i, code in enumerate(CODES)}
 _STARTED, _ANSWERED, _FAILED, _SLOW = _AT["started"], _AT["answered"], _AT["failed"], _AT["slow"]
+_REFUSED = _AT["refused"]
 _ROWS, _LATENCY_US = _AT["rows"], _AT["latency_us"]
 
 
@@ -181,6 +185,8 @@ class Writer:
         view[LATENCY_AT + bisect_left(self._latency_ns, elapsed_ns)] += 1
         if status >= 500:
             view[_FAILED] += 1
+        elif status in REFUSALS:
+            view[_REFUSED] += 1
         if elapsed_ns > self._threshold_ns > 0:
             view[_SLOW] += 1
 
