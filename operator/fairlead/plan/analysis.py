@@ -29,7 +29,7 @@ from .judge import (
     start_step,
     verdict,
 )
-from .limits import LABELS, PREDICTIONS
+from .limits import LABELS, PREDICTIONS, REFUSALS
 from .revision import threshold_of
 from .serving_pods import is_ready, pods_of
 from .sizes import BAKING, active_state
@@ -225,8 +225,8 @@ def _look(pods: Sequence[Obj], counters: Counters, bins: str) -> _Look:
         uid = str(pod["metadata"]["uid"])
         report = counters.get(uid)
         if isinstance(report, ArmReport):
-            wrong = (report.labelled or 0, report.wrong)
-            plain = (report.requests, report.failed, report.slow, report.refused or 0, *wrong)
+            labels = (report.labelled or 0, report.wrong)
+            plain = (report.requests, report.failed, report.slow, *labels, report.refused or 0)
             counts = ArmCounts(*plain, predicted=_predicted(report, bins))
             answered.append(PodCounts(uid, report.start_id, counts))
         elif report is not None and is_ready(pod):
@@ -261,7 +261,8 @@ def is_measured(finding: Finding, weight: int) -> bool:
 
 def describe_signals(finding: Finding) -> list[dict[str, Any]]:
     """Return every signal for `status.rollout.signals`, and why one is not judged although it has a limit."""
-    judged = [describe_signal(signal) for signal in finding.verdict.signals if signal.name not in finding.unjudged]
+    known = [signal for signal in finding.verdict.signals if signal.name not in finding.unjudged]
+    judged = [describe_signal(signal) for signal in known if signal.name != REFUSALS or signal.canary_rate]
     return [*judged, *({"name": name, "notJudged": why} for name, why in finding.unjudged.items())]
 
 

@@ -24,9 +24,9 @@ class ArmCounts:
     requests: int = 0
     failed: int = 0
     slow: int = 0
-    refused: int = 0
     labelled: int = 0
     wrong: int = 0
+    refused: int = 0
     predicted: tuple[int, ...] = ()
 
     def __add__(self, other: ArmCounts) -> ArmCounts:
@@ -48,8 +48,8 @@ class ArmCounts:
     @classmethod
     def of(cls, numbers: Sequence[int]) -> ArmCounts:
         """The inverse of `numbers`."""
-        requests, failed, slow, refused, labelled, wrong, *predicted = numbers
-        return cls(requests, failed, slow, refused, labelled, wrong, tuple(predicted))
+        requests, failed, slow, labelled, wrong, refused, *predicted = numbers
+        return cls(requests, failed, slow, labelled, wrong, refused, tuple(predicted))
 
     @property
     def empty(self) -> bool:
@@ -58,7 +58,7 @@ class ArmCounts:
 
     def numbers(self) -> tuple[int, ...]:
         """The fields in their order, the predictions last."""
-        plain = (self.requests, self.failed, self.slow, self.refused, self.labelled, self.wrong)
+        plain = (self.requests, self.failed, self.slow, self.labelled, self.wrong, self.refused)
         return (*plain, *self.predicted)
 
 
