@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tests.e2e import load, misbehaving
 from tests.e2e.misbehaving import POISON, quick, service
-from tests.e2e.rollouts.story import captured, in_state, rolled_back, serves, switch
+from tests.e2e.rollouts.story import at_weight, captured, in_state, rolled_back, serves, switch
 from tests.e2e.team import Team, condition, eventually
 
 
@@ -40,7 +40,7 @@ def test_captured_requests_stop_what_answers_otherwise_before_its_first_user(tea
 def test_an_incident_of_both_arms_is_held_and_then_goes_on(team: Team) -> None:
     misbehaving.given_versions(team, v1="good", v2="better")
     hostname = f"{team.namespace}.example.com"
-    rollout = quick(step={"minRequests": 400, "minDuration": "2s"})
+    rollout = quick(stepsPercent=[40, 60], step={"minRequests": 400, "minDuration": "2s"})
     team.apply(service("v1", hostname, rollout=rollout))
     team.until_ready("InferenceService", "tumor", 180)
     good = misbehaving.rows(100)
@@ -55,7 +55,6 @@ def test_an_incident_of_both_arms_is_held_and_then_goes_on(team: Team) -> None:
         assert held["status"]["rollout"]["resume"] == "Step"
         assert condition(held, "Available")["status"] == "True"
         sent.rows = good
-        ended = team.until("InferenceService", "tumor", serves("v2"), 240)
-    line = ended["status"]["history"][0]
-    assert (line["version"], line["outcome"]) == ("v2", "Promoted")
+        # Not to the end: what failed before the hold came in one burst, and such evidence takes thousands of requests.
+        ended = team.until("InferenceService", "tumor", at_weight(60), 120)
     assert not ended["status"].get("rejected"), "an incident refuses nobody"
