@@ -35,6 +35,7 @@ RUNNERS = {
     "Collect": "fairlead_runtime.collect:run",
     "Cleanup": "fairlead_runtime.cleanup:run",
     "Evaluate": "fairlead_runtime.evaluate.job:run",
+    "Compare": "fairlead_runtime.compare.job:run",
     "Monitor": "fairlead_runtime.monitor.job:run",
     "Replay": "fairlead_runtime.replay.job:run",
     "Report": "fairlead_runtime.report.job:run",

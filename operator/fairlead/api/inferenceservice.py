@@ -13,6 +13,7 @@ from fairlead.contract.training import EnvVar
 
 from . import meta
 from .meta import KindStatus, PodOverrides
+from .strategies import ABTest, Comparison, Shadow
 
 
 class ModelReference(Model):
@@ -184,12 +185,16 @@ class Rollout(Model):
             ("self.stepsPercent.isSorted()", "rollout.stepsPercent: steps must rise, for instance [5, 25, 50]"),
         )
     }
-    strategy: Literal["Canary", "BlueGreen"] = Field(
-        "Canary", description="Canary: by steps, against a baseline. BlueGreen: all requests at once, and back."
+    strategy: Literal["Canary", "BlueGreen", "Shadow", "ABTest"] = Field(
+        "Canary",
+        description="Canary: by steps, against a baseline. BlueGreen: all requests at once, and back. "
+        "Shadow: a copy of the requests first. ABTest: each user keeps one version.",
     )
     promotion: Literal["Auto", "Manual"] = Field(
-        "Auto", description="Manual: BlueGreen waits, ready, until fairlead.dev/promote names the version."
+        "Auto", description="Manual: not without fairlead.dev/promote that names the version; not read by Canary."
     )
+    shadow: Shadow = Shadow()
+    ab_test: ABTest = ABTest()
     steps_percent: Annotated[list[int], Field(min_length=1, max_length=10)] = Field(
         [5, 25, 50], json_schema_extra=LIST_SET
     )
@@ -299,8 +304,9 @@ class RolloutStatus(Model):
     reason: str = ""
     message: Text = ""
     replay: ReplayStatus | None = None
+    comparison: Comparison | None = None
     evidence: dict[str, Any] | None = Field(None, json_schema_extra=FREE_FORM, description="The judge's state.")
-    signals: Annotated[list[dict[str, Any]], Field(max_length=5)] | None = Field(
+    signals: Annotated[list[dict[str, Any]], Field(max_length=6)] | None = Field(
         None, description="Per signal: rates, limit, evidence."
     )
     trail: dict[str, Any] | None = Field(

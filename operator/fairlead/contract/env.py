@@ -60,6 +60,8 @@ DRAIN_PATH = "FAIRLEAD_DRAIN_PATH"  # of the hook; who cannot read the pod's spe
 
 HEADER_MODEL_VERSION = "x-fairlead-model-version"
 HEADER_MODEL_DIGEST = "x-fairlead-model-digest"
+HEADER_STICKY = "x-fairlead-sticky"  # of a request, set by the route: the path that the cookie is for
+COOKIE_ARM = "fairlead-arm"  # the first 10 digits of the revision that a user keeps
 HEADER_REVISION = "x-fairlead-revision"
 HEADER_RESPONSE_ID = "x-fairlead-response-id"
 HEADER_REPLAY = "x-fairlead-replay"  # carries a token that only who holds the store's secret can make

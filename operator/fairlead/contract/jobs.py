@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .base import Digest, Model, Name, Text
+from .compare import CompareInput, CompareSummary
 from .data import Check, CheckResult, DatasetRevision, Format, Source, Split, TableSchema
 from .drift import DataDrift, FeatureDrift, Performance, PerformanceResult, PredictionDrift, PredictionDriftResult
 from .gates import Gate, GateResult
@@ -326,6 +327,7 @@ Summary = Annotated[
     | CleanupSummary
     | ReplaySummary
     | ReportSummary
+    | CompareSummary
     | ErrorInfo,
     Field(discriminator="kind"),
 ]
@@ -338,6 +340,7 @@ JobInput = Annotated[
     | CleanupInput
     | ReplayInput
     | ReportInput
+    | CompareInput
     | ServeInput,
     Field(discriminator="kind"),
 ]
@@ -368,4 +371,7 @@ class ArmReport(Model):
     wrong: int = Field(0, description="Of these, answered otherwise.")
     predictions: Annotated[list[PredictionCounts], Field(max_length=4)] = Field(
         default_factory=list, description="By the server's own bins, then by those of the version before."
+    )
+    outcomes: dict[str, tuple[int, int]] = Field(
+        default_factory=dict, description="Outcomes reported here, by the first 10 digits of the revision: all, bad."
     )

@@ -82,6 +82,11 @@ def replay(namespace: str, service: str, input_digest: str) -> str:
     return _folder("captures", namespace, service, "replays", _hex(input_digest))
 
 
+def comparison(namespace: str, service: str, input_digest: str) -> str:
+    """Return the folder of a comparison of captured answers: report.json."""
+    return _folder("comparisons", namespace, service, _hex(input_digest))
+
+
 def report(namespace: str, monitor: str, time: str) -> str:
     """Return the folder of a drift report: report.html report.json; time is YYYYMMDDTHHMMZ."""
     return _folder("reports", namespace, monitor, time)

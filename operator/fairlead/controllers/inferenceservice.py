@@ -117,7 +117,7 @@ class InferenceServiceController(Controller[InferenceServiceSnapshot]):
             images=ServingImages(settings.server_image, settings.jobs_image, settings.image_pull_policy),
             gateway_api_present=settings.gateway_api_present,
             jobs=tuple(view.owned_by(names.JOB, service.uid)),
-            job_pods=_replay_pods(view, service),
+            job_pods=(*_replay_pods(view, service), *_compare_pods(view, service)),
             report_pods=_report_pods(view, service),
         )
 
@@ -135,6 +135,15 @@ def _replay_pods(view: View, service: InferenceService) -> tuple[Obj, ...]:
 def _report_pods(view: View, service: InferenceService) -> tuple[Obj, ...]:
     report = service.status.report
     return tuple(view.pods_of_job(service.namespace, report.job)) if report else ()
+
+
+def _compare_pods(view: View, service: InferenceService) -> tuple[Obj, ...]:
+    """Return the pods of the Jobs that compare a shadow's answers, while there is one."""
+    rollout = service.status.rollout
+    if rollout is None or rollout.comparison is None or rollout.comparison.decision:
+        return ()
+    jobs = view.owned_by(names.JOB, service.uid)
+    return tuple(pod for job in jobs for pod in view.pods_of_job(service.namespace, job["metadata"]["name"]))
 
 
 def _versions(view: View, service: InferenceService) -> tuple[ModelVersion, ...]:

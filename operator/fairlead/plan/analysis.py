@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fairlead.api.inferenceservice import InferenceServiceSpec, InferenceServiceStatus, RevisionStatus
+from fairlead.api.inferenceservice import InferenceServiceSpec, InferenceServiceStatus, RevisionStatus, RolloutStatus
+from fairlead.contract.base import short
 from fairlead.contract.jobs import ArmReport
 
 from .judge import (
@@ -30,9 +31,14 @@ from .judge import (
     verdict,
 )
 from .limits import LABELS, PREDICTIONS, REFUSALS
+from .outcomes import OutcomeState
+from .outcomes import judge as judge_outcomes
+from .outcomes import observe_pods as observe_outcomes
+from .outcomes import start as start_outcomes
 from .revision import threshold_of
 from .serving_pods import is_ready, pods_of
-from .sizes import BAKING, active_state
+from .sizes import AB_TEST, BAKING, BLUE_GREEN, SHADOW, SIDE_BY_SIDE, active_state
+from .sizes import CANARY as CANARY_KIND
 from .traffic import BASELINE, CANARY, PREVIOUS, STABLE
 from .types import Obj
 
@@ -48,6 +54,8 @@ class Evidence:
     stable_pods: ArmLedger = field(default_factory=ArmLedger)
     served: Mapping[str, int] = field(default_factory=dict)
     measuring: bool = False
+    past: ArmCounts = field(default_factory=ArmCounts)  # of the previous revision, not yet held against the new one
+    outcomes: OutcomeState | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON for the status."""
@@ -56,6 +64,8 @@ class Evidence:
             "stablePods": self.stable_pods.to_list(),
             "served": dict(self.served),
             "measuring": self.measuring,
+            **({"past": list(self.past.numbers())} if self.past.requests else {}),
+            **({"outcomes": self.outcomes.to_dict()} if self.outcomes else {}),
         }
 
     @classmethod
@@ -65,7 +75,9 @@ class Evidence:
             return cls()
         judge = JudgeState.from_dict(data.get("judge") or {})
         pods = ArmLedger.from_list(data.get("stablePods") or ())
-        return cls(judge, pods, dict(data.get("served") or {}), bool(data.get("measuring")))
+        outcomes = OutcomeState.from_dict(data["outcomes"]) if "outcomes" in data else None
+        past = ArmCounts.of(data["past"]) if "past" in data else ArmCounts()
+        return cls(judge, pods, dict(data.get("served") or {}), bool(data.get("measuring")), past, outcomes)
 
     def in_new_step(self) -> Evidence:
         """With nothing for PASS and no requests yet, for a new weight."""
@@ -109,7 +121,8 @@ def limits_of(status: InferenceServiceStatus, spec: InferenceServiceSpec) -> Lim
     """Return the judge's limits; latency only where both arms count slow requests by the same threshold."""
     judge = spec.rollout.judge
     baking = active_state(status.rollout) == BAKING
-    arms = (status.stable, status.previous) if baking else (status.canary, status.baseline)
+    beside = status.stable if status.rollout and status.rollout.kind in SIDE_BY_SIDE else status.baseline
+    arms = (status.stable, status.previous) if baking else (status.canary, beside)
     comparable = threshold_of(arms[0]) == threshold_of(arms[1]) and threshold_of(arms[0]) is not None
     return Limits(
         confidence_percent=judge.confidence_percent,
@@ -131,6 +144,23 @@ def judged_arms(status: InferenceServiceStatus) -> dict[str, RevisionStatus]:
     return {role: arm for role, arm in roles.items() if arm is not None}
 
 
+def compared_roles(rollout: RolloutStatus) -> tuple[str, str]:
+    """Return whose counts are on trial, and against whose."""
+    if active_state(rollout) == BAKING:
+        return STABLE, PREVIOUS
+    return CANARY, STABLE if rollout.kind in SIDE_BY_SIDE else BASELINE
+
+
+def deal(past: ArmCounts, requests: int) -> tuple[ArmCounts, ArmCounts]:
+    """Return what is left of past counts and what is held against so many requests: as many, with the same rates."""
+    count = min(requests, past.requests)
+    if count == 0:
+        return past, ArmCounts()
+    failed, slow, refused = (round(hits * count / past.requests) for hits in (past.failed, past.slow, past.refused))
+    dealt = ArmCounts(count, failed, slow, refused=refused)
+    return past.since(dealt), dealt
+
+
 def analyse(
     status: InferenceServiceStatus,
     spec: InferenceServiceSpec,
@@ -147,7 +177,7 @@ def analyse(
     assert rollout is not None
     before = Evidence.from_dict(rollout.evidence)
     arms = judged_arms(status)
-    first, second = (STABLE, PREVIOUS) if active_state(rollout) == BAKING else (CANARY, BASELINE)
+    first, second = compared_roles(rollout)
     own = {role: pods_of(pods, arm) for role, arm in arms.items()}
     reports = [_reports(own.get(role, ()), counters) for role in (first, second)]
     shared, unjudged = shared_bins(reports, spec)
@@ -159,17 +189,28 @@ def analyse(
         limits = replace(limits, refusals_points=limits.error_points)
     judge = count_by(before.judge, bins, *(looks[r].reading if r in looks else ArmReading() for r in (first, second)))
     ledgers = {first: judge.canary_pods, second: judge.baseline_pods}
-    if first == CANARY:
-        ledgers[STABLE] = before.stable_pods
     nothing = _Look(ArmReading(), 1.0, "")
+    if STABLE not in ledgers:
+        ledgers[STABLE] = before.stable_pods
+    elif second == STABLE and not judge.baseline_pods.pods:  # what it served before is of another time
+        ledgers[STABLE] = judge.baseline_pods.primed(looks.get(STABLE, nothing).reading)
     taken = {role: ledger.take(looks.get(role, nothing).reading) for role, ledger in ledgers.items()}
+    past = before.past
+    if rollout.kind == BLUE_GREEN:  # the previous revision serves nothing any more; its own past is what there is
+        past, against = deal(past + taken[second][1], taken[first][1].requests)
+        taken[second] = (taken[second][0], against)
     judge = replace(judge, canary_pods=taken[first][0], baseline_pods=taken[second][0])
     judge = observe(judge, limits, taken[first][1], taken[second][1])
-    served = _served(before, {role: counts for role, (_, counts) in taken.items()}, looks, programmed)
+    copies = rollout.kind == SHADOW and first == CANARY  # copies are no part of the requests
+    new = {role: counts for role, (_, counts) in taken.items() if not (copies and role == CANARY)}
+    served = _served(before, new, looks, programmed)
     stable_pods = taken[STABLE][0] if first == CANARY else before.stable_pods
-    after = Evidence(judge, stable_pods, served, programmed)
-    last = not any(step > rollout.weight for step in spec.rollout.steps_percent)
-    found = verdict(judge, limits, last_step=last)
+    testing = rollout.kind == AB_TEST and first == CANARY
+    outcomes = _outcomes(before, status, spec, looks, counters) if testing else None
+    after = Evidence(judge, stable_pods, served, programmed, past, outcomes)
+    last = rollout.kind != CANARY_KIND or not any(step > rollout.weight for step in spec.rollout.steps_percent)
+    found = verdict(judge, limits, last_step=last and not testing)
+    found = judge_outcomes(outcomes, limits.alpha, found) if outcomes else found
     silent = next((looks[role].silent for role in (first, second) if role in looks and looks[role].silent), "")
     total = sum(served.values())
     shares = {role: 100 * count / total for role, count in served.items()} if total else {}
@@ -217,6 +258,23 @@ _NO_ANSWERS = (
 
 def _predicted(report: ArmReport, bins: str) -> tuple[int, ...]:
     return next((tuple(found.counts) for found in report.predictions if found.bins == bins), ())
+
+
+def _outcomes(
+    before: Evidence,
+    status: InferenceServiceStatus,
+    spec: InferenceServiceSpec,
+    looks: Mapping[str, _Look],
+    counters: Counters,
+) -> OutcomeState:
+    points = spec.rollout.ab_test.min_difference_points
+    known = before.outcomes
+    state = known if known and known.worse.difference == points / 100 else start_outcomes(points)
+    assert status.canary is not None
+    assert status.stable is not None
+    uids = [pod.uid for look in looks.values() for pod in look.reading.pods]
+    reports = [(uid, report) for uid in uids if isinstance(report := counters.get(uid), ArmReport)]
+    return observe_outcomes(state, reports, (short(status.canary.revision), short(status.stable.revision)))
 
 
 def _look(pods: Sequence[Obj], counters: Counters, bins: str) -> _Look:

@@ -32,7 +32,8 @@ from .judge import Verdict
 from .serving_pods import CANARY_NOT_READY, ArmFacts, Fault
 from .sizes import BAKING, COMPARED, FIRST, ROLLING_BACK, active_state
 
-ERROR_RATE, LATENCY, PREDICTIONS, LABELS = "ErrorRate", "Latency", "Predictions", "Labels"
+ERROR_RATE, LATENCY, PREDICTIONS, LABELS, OUTCOMES = "ErrorRate", "Latency", "Predictions", "Labels", "Outcomes"
+DISAGREEMENT = "Disagreement"
 RETURNED_BY_REQUEST = "RolledBackByRequest"
 SUPERSEDED = "Superseded"
 DEADLINE = "DeadlineExceeded"
@@ -47,6 +48,7 @@ _SIGNALS = {
     "predictions": PREDICTIONS,
     "labels": LABELS,
     "refusals": REFUSALS,
+    "outcomes": OUTCOMES,
 }
 _REJECTED_AT_MOST, _HISTORY = 8, 10  # of the status; the versions remember every refusal
 _TEXT, _LINE = 280, 120  # characters; a status is at most 16 KiB
@@ -85,6 +87,11 @@ def by_no_replay(message: str) -> Ending:
     return Ending(UNDECIDED, NOT_REPLAYED, f"Captured requests were not replayed. {message}", "nothing")
 
 
+def by_answers(sentence: str) -> Ending:
+    """End by a shadow's answers: too many differ from those that users got."""
+    return Ending(ROLLED_BACK, DISAGREEMENT, _capital(sentence) + ".", "digest")
+
+
 def by_person() -> Ending:
     """End by the rollback annotation: what was there is refused, or it would come back at once."""
     return Ending(ROLLED_BACK, RETURNED_BY_REQUEST, "The annotation fairlead.dev/rollback asked for it.", "digest")
@@ -94,6 +101,12 @@ def superseded(target: RevisionStatus | None) -> Ending:
     """End because another revision should serve now."""
     now = f"version {target.version}" if target else "the stable revision"
     return Ending(SUPERSEDED, SUPERSEDED, f"The spec or the newest approved version changed: {now} should serve.")
+
+
+def without_gateway() -> Ending:
+    """End because only a gateway can copy requests or keep users at a revision."""
+    message = "spec.traffic.gateway is gone; without a gateway there is no Shadow and no ABTest."
+    return Ending(SUPERSEDED, SUPERSEDED, message)
 
 
 def by_unreadiness(canary: ArmFacts, baseline: ArmFacts, limit_s: float) -> Ending:

@@ -11,10 +11,13 @@
 | the Gateway does not exist | Reconciling GatewayMissing | goes on when it exists |
 | the Gateway has not answered | Reconciling RoutePending | goes on when it takes the route |
 | the Gateway refuses the route | Reconciling RouteRefused | goes on when it takes the route |
+| Shadow or ABTest without a gateway | Stalled GatewayRequired | goes on with a gateway or another strategy |
 | spec.suspend | Reconciling Suspended | goes on when it is false; what serves goes on serving |
 | Preparing: pods start | Reconciling Preparing, or what hinders them | Step, RollingBack; a first version: Serving |
 | Replaying: captured requests, no user | Reconciling Replaying, or what hinders it | Step, Held, RollingBack |
 | Step: the canary has a share | Reconciling CanaryProgressing | Step, Promoting, Held, RollingBack |
+| Step: the new revision gets copies of requests | Reconciling Shadowing | Promoting, Held, RollingBack |
+| Step: users are split and keep their revision | Reconciling ABTesting | Promoting, Held, RollingBack |
 | Held: both arms fail | Reconciling SharedIncident | Step, Promoting or Baking; RollingBack |
 | Held: counters cannot be read | Reconciling ScrapeFailed | Step, Promoting or Baking; RollingBack |
 | Held: no baseline pod is ready | Reconciling BaselineNotReady | Step, RollingBack |
@@ -45,7 +48,7 @@ from fairlead.api.conditions import format_time, parse_time
 from fairlead.api.inferenceservice import InferenceService, InferenceServiceStatus, RevisionStatus, RolloutSummary
 from fairlead.api.modelversion import ModelVersion
 
-from . import replay
+from . import replay, shadow
 from .analysis import Counters, Evidence, Finding, analyse
 from .children import Image, owner_of
 from .replay import ReplayNow
@@ -61,7 +64,7 @@ from .serving_pods import ArmFacts, arm_facts, pods_of
 from .sizes import BAKING, JUDGED, active_state, wanted_sizes
 from .status import new_status
 from .stops import Seen
-from .traffic import Share, effective_shares, is_whole, ratio_shares
+from .traffic import Share, effective_shares, is_whole, ratio_shares, routing_of
 from .trail import with_look
 from .types import Obj, Plan
 
@@ -90,7 +93,7 @@ class InferenceServiceSnapshot:
     images: ServingImages
     gateway_api_present: bool
     jobs: tuple[Obj, ...] = ()  # its own
-    job_pods: tuple[Obj, ...] = ()  # of the present replay
+    job_pods: tuple[Obj, ...] = ()  # of the present replay or comparison
     report_pods: tuple[Obj, ...] = ()
 
     @property
@@ -121,6 +124,7 @@ def plan_inferenceservice(snapshot: InferenceServiceSnapshot, now: datetime) -> 
     if evidence is not None:
         status = change(status, evidence=evidence.to_dict())
     status, replayed = replay.follow(service, status, _jobs(snapshot), now)
+    status = shadow.follow(service, status, _jobs(snapshot), now)
     seen = Seen(
         now=now,
         spec=service.spec,
@@ -188,10 +192,16 @@ def _as_plan(snapshot: InferenceServiceSnapshot, seen: Seen, status: InferenceSe
         route=said.route,
         gateway_api_present=snapshot.gateway_api_present,
         jobs_image=_jobs_image(snapshot),
+        routing=routing_of(status, service.spec, arms),
     )
     body = {name: getattr(status, name) for name in type(status).model_fields if name != "conditions"}
     return Plan(
-        actions=(*plan_children(snapshot.children, wanted), *said.replay.actions, *reported.actions),
+        actions=(
+            *plan_children(snapshot.children, wanted),
+            *said.replay.actions,
+            *shadow.actions(service, status, _jobs(snapshot)),
+            *reported.actions,
+        ),
         status=new_status(service, describe(view), seen.now, **body),
         requeue_after_s=_again(service.status, status) or reported.again_s,
     )

@@ -23,13 +23,15 @@ from fairlead.api.conditions import format_time
 from fairlead.api.inferenceservice import InferenceServiceSpec, InferenceServiceStatus, RevisionStatus, RolloutStatus
 from fairlead.contract.base import duration_s
 
-from . import endings
+from . import endings, shadow
 from .analysis import Evidence, Finding, is_measured
 from .judge import Decision
 from .replay import is_due
 from .revision import baseline_of, compared_with
 from .sizes import (
+    AB_TEST,
     BAKING,
+    BLUE_GREEN,
     CANARY,
     COMPARED,
     FIRST,
@@ -39,12 +41,24 @@ from .sizes import (
     REPLAYING,
     RETURN,
     ROLLING_BACK,
+    SHADOW,
+    SIDE_BY_SIDE,
     STEP,
     active_state,
     is_sized,
     wanted_sizes,
 )
-from .stops import INCONCLUSIVE, Hold, Seen, ending_now, hold_now, is_whole_ready, paused_s
+from .stops import (
+    INCONCLUSIVE,
+    Hold,
+    Seen,
+    ending_now,
+    hold_now,
+    is_promoted_by_hand,
+    is_whole_ready,
+    lacks_gateway,
+    paused_s,
+)
 
 DRAIN_S = 10.0  # after weight 0, until pods go: connections that were open finish, counters are read once more
 DRAIN_AT_MOST_S = 60.0  # a gateway that does not program weight 0 keeps pods no longer than this
@@ -66,6 +80,8 @@ def advance(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatu
     if hold is not None:
         return _held(status, seen, state, hold)
     status = _resumed(status, seen, state)
+    if state == STEP and is_promoted_by_hand(status, seen):
+        return _enter(status, seen, PROMOTING, next_weight=100)
     forward = {PREPARING: _preparing, REPLAYING: _replaying, STEP: _step, PROMOTING: _promoting, BAKING: _baking}
     return forward[state](status, seen)
 
@@ -95,6 +111,8 @@ def _idle(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
     if stable is None:
         return _begin(status, seen, target, FIRST)
     returns = status.previous is not None and status.previous.content == target.content
+    if lacks_gateway(seen.spec) and not returns:
+        return status
     return _begin(status, seen, target, RETURN if returns else seen.spec.rollout.strategy)
 
 
@@ -106,11 +124,11 @@ def is_inconclusive(status: InferenceServiceStatus, target: RevisionStatus, gene
 
 def _begin(status: InferenceServiceStatus, seen: Seen, canary: RevisionStatus, kind: str) -> InferenceServiceStatus:
     now = format_time(seen.now)
-    size = max(seen.arm(status.stable).ready, seen.spec.scaling.min_replicas if kind != CANARY else 1)
+    size = max(seen.arm(status.stable).ready, 1 if kind in (CANARY, *SIDE_BY_SIDE) else seen.spec.scaling.min_replicas)
     rollout = RolloutStatus(
         state=PREPARING,
         kind=kind,
-        next_weight=seen.spec.rollout.steps_percent[0] if kind == CANARY else 100,
+        next_weight=_first_weight(seen.spec, kind),
         size=size,
         started_at=now,
         state_since=now,
@@ -121,6 +139,12 @@ def _begin(status: InferenceServiceStatus, seen: Seen, canary: RevisionStatus, k
         canary = compared_with(canary, status.stable)
     update = {"rollout": rollout, "canary": canary, "baseline": baseline, "inconclusive": None}
     return status.model_copy(update=update)
+
+
+def _first_weight(spec: InferenceServiceSpec, kind: str) -> int:
+    rules = spec.rollout
+    shares = {CANARY: rules.steps_percent[0], SHADOW: rules.shadow.percent, AB_TEST: rules.ab_test.percent}
+    return shares.get(kind, 100)
 
 
 # --- holds ---
@@ -162,7 +186,7 @@ def _preparing(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceSt
 def _is_prepared(status: InferenceServiceStatus, seen: Seen) -> bool:
     rollout = status.rollout
     assert rollout is not None
-    if rollout.kind != CANARY:
+    if rollout.kind in (FIRST, RETURN, BLUE_GREEN):
         return is_whole_ready(status, seen)
     return is_sized(status, wanted_sizes(status, seen.spec, seen.arms), seen.arms)
 
@@ -177,7 +201,8 @@ def _exposed(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStat
     """Let the first users come: by the first step, or all of them."""
     rollout = status.rollout
     assert rollout is not None
-    return _to_step(status, seen, rollout.next_weight) if rollout.kind == CANARY else _promoted(status, seen)
+    by_steps = rollout.kind in (CANARY, *SIDE_BY_SIDE)
+    return _to_step(status, seen, rollout.next_weight) if by_steps else _promoted(status, seen)
 
 
 def _rescued(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
@@ -195,9 +220,9 @@ def _to_step(status: InferenceServiceStatus, seen: Seen, weight: int) -> Inferen
     rollout = status.rollout
     assert rollout is not None
     evidence = Evidence.from_dict(rollout.evidence).in_new_step().to_dict()
-    number = sum(step <= weight for step in seen.spec.rollout.steps_percent)
-    now = format_time(seen.now)
-    return _enter(status, seen, STEP, step=number, weight=weight, next_weight=weight, step_since=now, evidence=evidence)
+    number = sum(step <= weight for step in seen.spec.rollout.steps_percent) if rollout.kind == CANARY else 1
+    now, given = format_time(seen.now), 0 if rollout.kind == SHADOW else weight
+    return _enter(status, seen, STEP, step=number, weight=given, next_weight=weight, step_since=now, evidence=evidence)
 
 
 def next_step(spec: InferenceServiceSpec, weight: int) -> int | None:
@@ -208,18 +233,28 @@ def next_step(spec: InferenceServiceSpec, weight: int) -> int | None:
 def _step(status: InferenceServiceStatus, seen: Seen) -> InferenceServiceStatus:
     rollout, finding = status.rollout, seen.finding
     assert rollout is not None
-    following = next_step(seen.spec, rollout.weight)
+    following = next_step(seen.spec, rollout.weight) if rollout.kind == CANARY else None
     if finding is None or not _had_its_share(status, seen, finding):
         return status
     if following is None:
-        if finding.decision is not Decision.PASS:
-            return status
-        return _enter(status, seen, PROMOTING, next_weight=100)
+        return _after_last_step(status, seen, finding)
     if rollout.next_weight != following:
         return change(status, next_weight=following)
     if is_sized(status, wanted_sizes(status, seen.spec, seen.arms), seen.arms):
         return _to_step(status, seen, following)
     return status
+
+
+def _after_last_step(status: InferenceServiceStatus, seen: Seen, finding: Finding) -> InferenceServiceStatus:
+    rollout = status.rollout
+    assert rollout is not None
+    if finding.decision is not Decision.PASS:
+        return status
+    if rollout.kind != SHADOW or shadow.agrees(status):
+        return _enter(status, seen, PROMOTING, next_weight=100)
+    known = rollout.comparison
+    look = shadow.due(known, seen.now, seen.since(known.until) if known else 0.0)
+    return change(status, comparison=look) if look else status
 
 
 def _had_its_share(status: InferenceServiceStatus, seen: Seen, finding: Finding) -> bool:
@@ -230,6 +265,8 @@ def _had_its_share(status: InferenceServiceStatus, seen: Seen, finding: Finding)
         return False
     if finding.verdict.step_canary < rules.min_requests:
         return False
+    if rollout.kind == AB_TEST:  # cohorts and cookies of users who come often make the share what it is
+        return seen.programmed is not None
     return seen.by_ratio or (seen.programmed is not None and is_measured(finding, rollout.weight))
 
 

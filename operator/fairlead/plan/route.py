@@ -11,11 +11,13 @@ from typing import Any
 
 from fairlead.api import names
 from fairlead.api.inferenceservice import InferenceService
+from fairlead.contract import env
+from fairlead.contract.base import short
 
 from . import children
 from .children import Json, Owner
 from .status import sentence
-from .traffic import Share
+from .traffic import PLAIN, Routing, Share
 from .types import Obj
 
 GATEWAY_MISSING = "GatewayMissing"
@@ -23,6 +25,7 @@ GATEWAY_API_MISSING = "GatewayApiMissing"
 HOSTNAME_CONFLICT = "HostnameConflict"
 ROUTE_PENDING = "RoutePending"
 ROUTE_REFUSED = "RouteRefused"
+HEADER_COHORT = "X-Cohort"
 _ADMIT = "Let its listeners admit this namespace and hostname, or name another Gateway in spec.traffic."
 
 _GROUP = names.HTTP_ROUTE.api_version.partition("/")[0]
@@ -66,21 +69,18 @@ def address_of(spec: Mapping[str, Any], namespace: str) -> Address | None:
     return space, gateway["name"], section, traffic.get("hostname") or "", traffic.get("path") or "/"
 
 
-def build_route(owner: Owner, service: InferenceService, shares: Sequence[Share]) -> Json:
-    """Return the complete HTTPRoute; arms without weight are not in it."""
+def build_route(owner: Owner, service: InferenceService, shares: Sequence[Share], routing: Routing = PLAIN) -> Json:
+    """Return the complete HTTPRoute; arms without weight are not in it. The first rule is the one that splits."""
     traffic = service.spec.traffic
-    rule: Json = {
-        "matches": [{"path": {"type": "PathPrefix", "value": traffic.path}}],
-        "backendRefs": [
-            {"group": "", "kind": "Service", "name": share.arm.name, "port": 80, "weight": share.percent}
-            for share in shares
-            if share.percent > 0
-        ],
-    }
-    if traffic.path != "/":  # our server answers at its own root
-        rewrite = {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}
-        rule["filters"] = [{"type": "URLRewrite", "urlRewrite": rewrite}]
-    spec: Json = {"parentRefs": [parent_reference(service)], "rules": [rule]}
+    split = _rule(traffic.path, [_backend(share.arm.name, share.percent) for share in shares if share.percent > 0])
+    if routing.mirror:
+        backend = {"group": "", "kind": "Service", "name": routing.mirror, "port": 80}
+        copied = {"backendRef": backend, "percent": routing.mirror_percent}
+        _add_filter(split, {"type": "RequestMirror", "requestMirror": copied})
+    if routing.sticky:  # our server, asked so, names its revision in a cookie
+        ask = {"name": env.HEADER_STICKY, "value": traffic.path}
+        _add_filter(split, {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [ask]}})
+    spec: Json = {"parentRefs": [parent_reference(service)], "rules": [split, *_sticky_rules(traffic.path, routing)]}
     if traffic.hostname:
         spec["hostnames"] = [traffic.hostname]
     return {
@@ -89,6 +89,36 @@ def build_route(owner: Owner, service: InferenceService, shares: Sequence[Share]
         "metadata": children.object_meta(owner, owner.name, "route"),
         "spec": spec,
     }
+
+
+def _backend(name: str, weight: int) -> Json:
+    return {"group": "", "kind": "Service", "name": name, "port": 80, "weight": weight}
+
+
+def _rule(path: str, backends: list[Json], headers: Sequence[Json] = ()) -> Json:
+    match: Json = {"path": {"type": "PathPrefix", "value": path}}
+    rule: Json = {"matches": [{**match, "headers": [h]} for h in headers] or [match], "backendRefs": backends}
+    if path != "/":  # our server answers at its own root
+        rewrite = {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}
+        _add_filter(rule, {"type": "URLRewrite", "urlRewrite": rewrite})
+    return rule
+
+
+def _add_filter(rule: Json, added: Json) -> None:
+    rule["filters"] = [*rule.get("filters", ()), added]
+
+
+def _sticky_rules(path: str, routing: Routing) -> list[Json]:
+    """Return the rules for who has a revision already; of two that match, the Gateway API takes the earlier one."""
+    rules: list[Json] = []
+    if routing.sticky and routing.cohorts:
+        cohorts = [{"type": "Exact", "name": HEADER_COHORT, "value": value} for value in routing.cohorts]
+        rules.append(_rule(path, [_backend(routing.sticky[0].name, 100)], cohorts))
+    for arm in routing.sticky:
+        pattern = f"^(.*; *)?{env.COOKIE_ARM}={short(arm.revision)}(;.*)?$"
+        cookie = {"type": "RegularExpression", "name": "Cookie", "value": pattern}
+        rules.append(_rule(path, [_backend(arm.name, 100)], [cookie]))
+    return rules
 
 
 def parent_reference(service: InferenceService) -> Json:
@@ -132,7 +162,7 @@ def route_facts(service: InferenceService, *, api_present: bool, gateway: Obj | 
 
 
 def _weights(route: Obj | None) -> dict[str, int]:
-    rules = ((route or {}).get("spec") or {}).get("rules") or ()
+    rules = (((route or {}).get("spec") or {}).get("rules") or ())[:1]  # the one that splits
     return {ref["name"]: int(ref.get("weight", 1)) for rule in rules for ref in rule.get("backendRefs") or ()}
 
 

@@ -26,7 +26,7 @@ from .revision import (
 )
 from .route import HOSTNAME_CONFLICT, RouteFacts, build_route
 from .sizes import Size
-from .traffic import Share, is_whole
+from .traffic import PLAIN, Routing, Share, is_whole
 from .types import Action, Apply, Create, Delete, Obj, Scale
 
 CLEANUP_ROLE = "captures"  # not "cleanup": a DriftMonitor of the same name has that CronJob
@@ -57,6 +57,7 @@ class Wanted:
     route: RouteFacts
     gateway_api_present: bool
     jobs_image: Image
+    routing: Routing = PLAIN
 
     @property
     def arms(self) -> dict[str, RevisionStatus]:
@@ -86,7 +87,7 @@ def _routes(there: Children, wanted: Wanted) -> Iterator[Action]:
         if not asked or name != wanted.owner.name:
             yield Delete(observed)
     if asked:
-        body = build_route(wanted.owner, wanted.service, wanted.shares)
+        body = build_route(wanted.owner, wanted.service, wanted.shares, wanted.routing)
         yield Apply(body, there.routes.get(wanted.owner.name))
 
 

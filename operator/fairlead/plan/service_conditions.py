@@ -12,6 +12,7 @@ from fairlead.api.conditions import Condition, ready, stalled, working
 from fairlead.api.inferenceservice import InferenceService, InferenceServiceStatus, RevisionStatus, RolloutStatus
 from fairlead.contract.base import duration_s
 
+from . import shadow
 from .analysis import Finding
 from .endings import DEADLINE, NOT_REPLAYED
 from .pending_pods import Problem
@@ -19,11 +20,26 @@ from .replay import NOT_POSSIBLE
 from .route import RouteProblem
 from .selection import VERSION_REJECTED, Selection
 from .serving_pods import CANARY_NOT_READY, ArmFacts
-from .sizes import BAKING, BLUE_GREEN, FIRST, HELD, PREPARING, PROMOTING, REPLAYING, RETURN, ROLLING_BACK, STEP
-from .stops import INCONCLUSIVE, PREPARE_S, SUSPENDED
+from .sizes import (
+    BAKING,
+    BLUE_GREEN,
+    FIRST,
+    HELD,
+    PREPARING,
+    PROMOTING,
+    REPLAYING,
+    RETURN,
+    ROLLING_BACK,
+    SHADOW,
+    SIDE_BY_SIDE,
+    STEP,
+)
+from .stops import GATEWAY_REQUIRED, INCONCLUSIVE, PREPARE_S, SUSPENDED, lacks_gateway
 
 SERVING = "Serving"
 CANARY_PROGRESSING = "CanaryProgressing"
+SHADOWING = "Shadowing"
+AB_TESTING = "ABTesting"
 ROLLED_BACK = "RolledBack"
 FIRST_VERSION_FAILED = "FirstVersionFailed"
 STABLE_UNAVAILABLE = "StableUnavailable"
@@ -102,7 +118,8 @@ def _preparing(view: View, rollout: RolloutStatus) -> Conditions:
         RETURN: "it served before, so it takes over at once",
         BLUE_GREEN: f"all requests go to it when {rollout.size} are",
     }
-    then = who.get(rollout.kind, f"then it gets {rollout.next_weight} % of the requests")
+    copies = "copies of " if rollout.kind == SHADOW else ""
+    then = who.get(rollout.kind, f"then it gets {copies}{rollout.next_weight} % of the requests")
     return working(PREPARING, f"Pods of {_name(status.canary)} start, {canary.ready} ready; {then}.")
 
 
@@ -115,6 +132,8 @@ def _replaying(view: View, rollout: RolloutStatus) -> Conditions:
 
 
 def _stepping(view: View, rollout: RolloutStatus) -> Conditions:
+    if rollout.kind in SIDE_BY_SIDE:
+        return _beside(view, rollout)
     spec, finding = view.service.spec, view.finding
     steps = len(spec.rollout.steps_percent)
     share = (
@@ -126,6 +145,20 @@ def _stepping(view: View, rollout: RolloutStatus) -> Conditions:
         return working(CANARY_PROGRESSING, f"{share}.{skipped}")
     had = f"{finding.verdict.step_canary} of {spec.rollout.step.min_requests} requests in this step"
     return working(CANARY_PROGRESSING, f"{share}, {had}: {finding.verdict.reason}.")
+
+
+def _beside(view: View, rollout: RolloutStatus) -> Conditions:
+    """Say what a shadow or a test of outcomes shows so far."""
+    name, needed = _version(view.status.canary), view.service.spec.rollout.step.min_requests
+    had, so_far = 0, ""
+    if view.finding is not None:
+        had, so_far = view.finding.verdict.step_canary, f": {view.finding.verdict.reason}"
+    if rollout.kind == SHADOW:
+        gets = f"copies of {rollout.next_weight} % of the requests and its answers reach nobody"
+        answers = shadow.sentence(view.status, view.service.spec)
+        return working(SHADOWING, f"{name} gets {gets}, {had} of {needed} requests{so_far}; {answers}.")
+    gets = f"{rollout.weight} % of new users, who keep it"
+    return working(AB_TESTING, f"{name} gets {gets}, {had} of {needed} requests{so_far}.")
 
 
 def _reached(view: View, rollout: RolloutStatus) -> str:
@@ -173,12 +206,24 @@ def _at_rest(view: View) -> Conditions:
             return said
     if status.stable is None and lack is not None:
         return (stalled if lack.final else working)(lack.reason, lack.message)
+    if lacks_gateway(view.service.spec):
+        return _without_gateway(view)
     if view.service.spec.suspend:
         serves = f"{_version(status.stable)} goes on serving" if status.stable else "Nothing serves yet"
         return working(SUSPENDED, f"spec.suspend is true: no rollout starts. {serves}.")
     if status.stable is None:
         return working(PREPARING, "The first version is about to start.")
     return _with_stable(view, status.stable)
+
+
+def _without_gateway(view: View) -> Conditions:
+    strategy = view.service.spec.rollout.strategy
+    serves = f" {_version(view.status.stable)} goes on serving." if view.status.stable else ""
+    return stalled(
+        GATEWAY_REQUIRED,
+        f"Strategy {strategy} needs rules that only a Gateway has; name one in spec.traffic.gateway, or choose Canary "
+        f"or BlueGreen in spec.rollout.strategy. No rollout starts until then.{serves}",
+    )
 
 
 def _with_stable(view: View, stable: RevisionStatus) -> Conditions:

@@ -19,8 +19,9 @@ PREPARING, STEP, PROMOTING, BAKING, HELD, ROLLING_BACK = (
 )  # fmt: skip
 REPLAYING = "Replaying"  # as Preparing: canary and baseline are ready and have no user yet
 JUDGED = (STEP, PROMOTING, BAKING)  # states in which counters are read and compared
-FIRST, RETURN, CANARY, BLUE_GREEN = "First", "Return", "Canary", "BlueGreen"
-COMPARED = (CANARY, BLUE_GREEN)  # kinds of rollouts whose revision is on trial until its bake is over
+FIRST, RETURN, CANARY, BLUE_GREEN, SHADOW, AB_TEST = "First", "Return", "Canary", "BlueGreen", "Shadow", "ABTest"
+COMPARED = (CANARY, BLUE_GREEN, SHADOW, AB_TEST)  # whose revision is on trial until its bake is over
+SIDE_BY_SIDE = (SHADOW, AB_TEST)  # compared with the stable revision itself, and only behind a gateway
 
 
 @dataclass(frozen=True)

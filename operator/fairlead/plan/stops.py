@@ -13,7 +13,7 @@ from fairlead.api.conditions import parse_time
 from fairlead.api.inferenceservice import InferenceServiceSpec, InferenceServiceStatus, RevisionStatus, RolloutStatus
 from fairlead.contract.base import duration_s
 
-from . import endings
+from . import endings, shadow
 from .analysis import Finding
 from .endings import Ending
 from .judge import Decision
@@ -21,6 +21,7 @@ from .replay import FAILED, NOT_POSSIBLE, NOT_RUN, is_due
 from .route import RouteProblem
 from .serving_pods import ArmFacts
 from .sizes import (
+    AB_TEST,
     BAKING,
     BLUE_GREEN,
     COMPARED,
@@ -29,6 +30,8 @@ from .sizes import (
     PROMOTING,
     REPLAYING,
     RETURN,
+    SHADOW,
+    SIDE_BY_SIDE,
     STEP,
     is_sized,
     wanted_sizes,
@@ -40,6 +43,7 @@ SCRAPE_FAILED = "ScrapeFailed"
 BASELINE_NOT_READY = "BaselineNotReady"
 CANARY_REPLACED = "CanaryReplaced"
 PROMOTION_REQUIRED = "PromotionRequired"
+GATEWAY_REQUIRED = "GatewayRequired"
 INCONCLUSIVE = "Inconclusive"
 
 PREPARE_S = 600.0  # to become ready, unless the whole rollout has less: as a Deployment's progress deadline
@@ -76,7 +80,7 @@ class Seen:
 
 def ending_now(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending | None:
     """Return why the rollout must go back now, strongest first: facts, the judge, a person, another target, time."""
-    checks = (_by_fault, _by_judge, _by_replay, _by_person, _by_target, _by_time)
+    checks = (_by_fault, _by_judge, _by_answers, _by_replay, _by_person, _by_target, _by_gateway, _by_time)
     found = (check(status, seen, state) for check in checks)
     return next((ending for ending in found if ending is not None), None)
 
@@ -108,6 +112,13 @@ def _by_replay(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending
     return endings.by_no_replay(replayed.message) if stays or replayed.outcome == NOT_RUN else None
 
 
+def _by_answers(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending | None:
+    comparison = status.rollout.comparison if status.rollout else None
+    if state != STEP or comparison is None or comparison.decision != shadow.DISAGREES:
+        return None
+    return endings.by_answers(shadow.sentence(status, seen.spec))
+
+
 def _by_person(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending | None:
     back = status.previous if state == BAKING else status.stable
     return endings.by_person() if seen.give_back and back is not None else None
@@ -122,6 +133,18 @@ def _by_target(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending
     if target is not None and target.content == _judged(status, state).content:
         return None
     return None if _is_asked_return(status) else endings.superseded(target)
+
+
+def lacks_gateway(spec: InferenceServiceSpec) -> bool:
+    """Say whether the strategy needs rules of a route that there is none for."""
+    return spec.rollout.strategy in SIDE_BY_SIDE and spec.traffic.gateway is None
+
+
+def _by_gateway(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending | None:
+    """A service that leaves its gateway in the middle ends what only a gateway can do."""
+    rollout = status.rollout
+    gone = rollout is not None and rollout.kind in SIDE_BY_SIDE and seen.spec.traffic.gateway is None
+    return endings.without_gateway() if gone and state != BAKING else None
 
 
 def _by_time(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending | None:
@@ -228,20 +251,31 @@ def _previewed(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold |
     """A revision that is ready, where a person has the last word before its first request."""
     rollout, canary = status.rollout, status.canary
     assert rollout is not None
-    if state not in (PREPARING, REPLAYING) or rollout.kind != BLUE_GREEN or is_due(seen.spec, status):
+    if canary is None or seen.spec.rollout.promotion == "Auto" or _is_named(canary, seen):
         return None
-    if canary is None or not is_whole_ready(status, seen):
-        return None
-    if seen.spec.rollout.promotion == "Auto" or seen.promote in (canary.version, canary.name):
-        return None
+    then = f"set the annotation fairlead.dev/promote to {canary.version}."
+    passed = _has_passed(seen) and (rollout.kind != SHADOW or shadow.agrees(status))
+    if state == STEP and rollout.kind in SIDE_BY_SIDE and passed:
+        return Hold(PROMOTION_REQUIRED, f"Version {canary.version} passed; to give it all requests {then}")
     nobody_serves = seen.arm(status.stable).ready == 0
-    if nobody_serves:
+    before = state in (PREPARING, REPLAYING) and rollout.kind == BLUE_GREEN and not is_due(seen.spec, status)
+    if not before or nobody_serves or not is_whole_ready(status, seen):
         return None
     return Hold(
         PROMOTION_REQUIRED,
-        f"Version {canary.version} is ready and gets no requests; try it at Service {canary.name}, then set the "
-        f"annotation fairlead.dev/promote to {canary.version}.",
+        f"Version {canary.version} is ready and gets no requests; try it at Service {canary.name}, then {then}",
     )
+
+
+def _is_named(canary: RevisionStatus, seen: Seen) -> bool:
+    return seen.promote in (canary.version, canary.name)
+
+
+def is_promoted_by_hand(status: InferenceServiceStatus, seen: Seen) -> bool:
+    """Say whether a person ends a test of outcomes in favour of the new version, whatever the evidence."""
+    rollout, canary = status.rollout, status.canary
+    manual = rollout is not None and rollout.kind == AB_TEST and seen.spec.rollout.promotion == "Manual"
+    return manual and canary is not None and _is_named(canary, seen)
 
 
 def _replaced(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold | None:

@@ -13,6 +13,7 @@ from fairlead.api.inferenceservice import InferenceServiceSpec, InferenceService
 
 from .serving_pods import ArmFacts
 from .sizes import (
+    AB_TEST,
     BAKING,
     BLUE_GREEN,
     COMPARED,
@@ -20,12 +21,26 @@ from .sizes import (
     PROMOTING,
     REPLAYING,
     ROLLING_BACK,
+    SHADOW,
     STEP,
     active_state,
     baseline_share,
 )
 
 STABLE, CANARY, BASELINE, PREVIOUS = "stable", "canary", "baseline", "previous"
+
+
+@dataclass(frozen=True)
+class Routing:
+    """What a route says beside weights: who gets copies, and who keeps users, by arm name."""
+
+    mirror: str = ""
+    mirror_percent: int = 0
+    sticky: tuple[RevisionStatus, ...] = ()  # the new revision first
+    cohorts: tuple[str, ...] = ()  # of the header X-Cohort, for the first of them
+
+
+PLAIN = Routing()
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,22 @@ def _with_stand_in(
     if stable is None or baseline is None or not idle or arms.get(stable.name, ArmFacts()).ready > 0:
         return shares
     return (*shares, Share(baseline, BASELINE, 0))
+
+
+def routing_of(status: InferenceServiceStatus, spec: InferenceServiceSpec, arms: Mapping[str, ArmFacts]) -> Routing:
+    """Return copies and stickiness while a strategy asks for them and the new revision has ready pods."""
+    rollout, canary, stable = status.rollout, status.canary, status.stable
+    if rollout is None or canary is None or stable is None or arms.get(canary.name, ArmFacts()).ready == 0:
+        return PLAIN
+    if active_state(rollout) not in (STEP, PROMOTING):
+        return PLAIN
+    if rollout.kind == SHADOW:
+        return Routing(mirror=canary.name, mirror_percent=min(100, rollout.next_weight))
+    if rollout.kind == AB_TEST:
+        if arms.get(stable.name, ArmFacts()).ready == 0:  # nobody is asked to stay where the other one stands in
+            return PLAIN
+        return Routing(sticky=(canary, stable), cohorts=tuple(spec.rollout.ab_test.cohorts))
+    return PLAIN
 
 
 def is_whole(status: InferenceServiceStatus, spec: InferenceServiceSpec) -> bool:

@@ -15,6 +15,7 @@ from tests.unit.plan.simulation import NAMESPACE, Address, Simulation
 
 from fairlead.api import names
 from fairlead.api.conditions import format_time
+from fairlead.contract.base import short
 from fairlead.contract.jobs import ArmReport, PredictionCounts
 from fairlead.controllers.types import ArmFailure
 
@@ -160,8 +161,13 @@ def shares(world: Simulation) -> dict[str, float]:
     """Return the part of the requests that each Deployment gets now: by the route, or by ready pods."""
     routes = world.list(names.HTTP_ROUTE)
     if routes:
-        references = [ref for rule in routes[0]["spec"]["rules"] for ref in rule["backendRefs"]]
-        return {ref["name"]: ref["weight"] / 100 for ref in references}
+        split = routes[0]["spec"]["rules"][0]
+        copied = {
+            f["requestMirror"]["backendRef"]["name"]: f["requestMirror"]["percent"] / 100
+            for f in split.get("filters") or ()
+            if f["type"] == "RequestMirror"
+        }
+        return {ref["name"]: ref["weight"] / 100 for ref in split["backendRefs"]} | copied
     ready = {name: sum(map(is_ready, _selected(world, name))) for name in arm_names(world, "all")}
     total = sum(ready.values())
     return {name: count / total for name, count in ready.items() if count} if total else {}
@@ -208,6 +214,19 @@ def requests(world: Simulation, count: int, more: Mapping[str, Any] | None = Non
                 world.arms[pod["metadata"]["name"]] = known.model_copy(update=update)
 
 
+def _outcomes(world: Simulation, count: int, more: Mapping[str, Any]) -> None:
+    """Let outcomes of both revisions come in, all of them at pods of the stable one; `bad` gives percents by role."""
+    taker = next(pod for pod in pods_of(world, arm_names(world, "stable")[0]) if is_ready(pod))["metadata"]["name"]
+    report = world.arms[taker]
+    assert isinstance(report, ArmReport)
+    status, outcomes = service_of(world)["status"], dict(report.outcomes)
+    for role in ("stable", "canary"):
+        revision = short(status[role]["revision"])
+        known, bad = outcomes.get(revision, (0, 0))
+        outcomes[revision] = known + count, bad + round(count * more.get("bad", {}).get(role, 0) / 100)
+    world.arms[taker] = report.model_copy(update={"outcomes": outcomes})
+
+
 def _percents(world: Simulation, by_role: Mapping[str, float]) -> dict[str, float]:
     return {arm_names(world, role)[0]: percent for role, percent in by_role.items()}
 
@@ -249,6 +268,7 @@ HAPPENINGS |= {
     "gateway answers": gateway_answers,
     "requests": requests,
     "autoscalers add": _autoscalers_add,
+    "outcomes": _outcomes,
     "counters fail": _counters_fail,
     "counters answer": _counters_answer,
     "gateway api is there": _without_gateway_api,

@@ -60,6 +60,14 @@ def covers(observed: Any, wanted: Any) -> bool:
     return bool(observed == wanted)
 
 
+def without_dropped(observed: Any, before: Any, now: Any) -> Any:
+    """Return an object without the fields that were applied before and are not any more."""
+    if not all(isinstance(each, Mapping) for each in (observed, before, now)):
+        return observed
+    kept = {key: value for key, value in observed.items() if key in now or key not in before}
+    return {key: without_dropped(value, before.get(key), now.get(key)) for key, value in kept.items()}
+
+
 @dataclass
 class Simulation:
     """The world: objects, a clock, log lines and arm counters; also the `View`, `Logs` and `Arms` of a World."""
@@ -74,6 +82,7 @@ class Simulation:
         )
     )
     _counter: int = 0
+    _applied: dict[Address, Obj] = field(default_factory=dict)
 
     # --- the read-only side that gather sees ---
 
@@ -247,11 +256,14 @@ class Simulation:
 
     def _apply(self, body: Obj) -> str:
         address = address_of(body)
+        before = self._applied.get(address, body)
+        self._applied[address] = copy.deepcopy(dict(body))
         if address not in self.objects:
             self.create(body)
-        elif covers(self.objects[address], body):
+        elif covers(self.objects[address], body) and before == body:
             return ""
         else:
+            self.objects[address] = without_dropped(self.objects[address], before, body)
             self.update(address, body)
         return f"Apply {address[0]}/{address[2]}"
 

@@ -134,7 +134,8 @@ class Drama:
                 heirs = ("previous",) if _state(status) == "Baking" else ("baseline",)
                 known = [(status.get(role) or {}).get("name") for role in heirs]
                 nobody_else = not any(name and self.ready_pods(name) for name in known)
-                for backend in backends:
+                rules = action.body["spec"]["rules"]
+                for backend in [backend for rule in rules for backend in rule["backendRefs"]]:
                     alone = backend["name"] == status["stable"]["name"] and nobody_else
                     assert self.ready_pods(backend["name"]) or alone, "no weight without ready endpoints"
 
@@ -163,7 +164,7 @@ class Drama:
         raised = rollout["weight"] > old.get("weight", 0) and rollout["state"] == "Step"
         if raised and "gateway" in self.service["spec"].get("traffic", {}):
             need = -(-rollout["size"] * rollout["weight"] // 100)
-            for role in ("canary", "baseline"):
+            for role in ("canary", "baseline") if status.get("baseline") else ("canary",):
                 assert self.ready_pods(status[role]["name"]) >= need, f"the {role} is large enough before the step"
 
     def check_deletions(self, status: Mapping[str, Any]) -> None:
@@ -353,6 +354,9 @@ EVENTS: dict[str, Event] = {
     "first version named": lambda d: d.change({"model": {"name": None, "version": "fraud-1"}}),
     "family again": lambda d: d.change({"model": {"name": "fraud", "version": None}}),
     "blue green": lambda d: d.change({"rollout": {"strategy": "BlueGreen", "promotion": "Manual"}}),
+    "shadow": lambda d: d.change({"rollout": {"strategy": "Shadow"}}),
+    "test": lambda d: d.change({"rollout": {"strategy": "ABTest", "abTest": {"cohorts": ["beta"]}}}),
+    "gateway left": lambda d: d.change({"traffic": None}),
     "canary again": lambda d: d.change({"rollout": {"strategy": "Canary", "promotion": "Auto"}}),
     "promote": lambda d: d.world.update(
         SERVICE, {"metadata": {"annotations": {names.ANNOTATION_PROMOTE: f"fraud-{d.versions}"}}}
@@ -362,13 +366,8 @@ EVENTS: dict[str, Event] = {
     "operator upgrade": _happens({"operator has server image": "fairlead-server:next"}),
 }
 World = tuple[bool, int, int, str, bool]
-WORLDS = st.tuples(
-    st.booleans(),
-    st.integers(1, 3),
-    st.sampled_from([0, 5]),
-    st.sampled_from(["Canary", "Canary", "BlueGreen"]),
-    st.booleans(),
-)
+STRATEGIES = st.sampled_from(["Canary", "Canary", "BlueGreen", "Shadow", "ABTest"])
+WORLDS = st.tuples(st.booleans(), st.integers(1, 3), st.sampled_from([0, 5]), STRATEGIES, st.booleans())
 PLAYS = st.lists(st.sampled_from(sorted(EVENTS)), max_size=24)
 
 

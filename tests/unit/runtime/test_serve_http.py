@@ -363,3 +363,15 @@ def test_arm_and_metrics_count_predictions(served: Served, wire: Wire) -> None:
     assert 'fairlead_request_duration_seconds_bucket{service="risk",version="tumor-1",le="0.05"}' in text
     assert 'fairlead_predictions_bucket{service="risk",version="tumor-1",le="+Inf"}' in text
     assert b"ok" in served.get(served.control, "/healthz")
+
+
+def test_a_client_gets_a_cookie_for_the_revision_where_the_route_asks_for_one(wire: Wire) -> None:
+    kept, odd, plain = (
+        wire.post("/predict", GOOD, *headers)
+        for headers in (["X-Fairlead-Sticky: /fraud"], ["x-fairlead-sticky: /; Domain=a"], [])
+    )
+    assert kept.status == 200
+    cookie = kept.headers["set-cookie"]
+    assert cookie == "fairlead-arm=5e5e5e5e5e; Path=/fraud; Max-Age=7776000; HttpOnly; SameSite=Lax"
+    assert "set-cookie" not in odd.headers
+    assert "set-cookie" not in plain.headers

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.support.eventually import eventually
 from tests.support.graphs import MIXED, SIGNATURE, fragile, linear
-from tests.support.served import Served, store_artifact
+from tests.support.served import REVISION, Served, store_artifact
 from tests.support.wire_client import Wire
 
 from fairlead.contract import keys
@@ -75,10 +75,14 @@ def test_a_model_that_raises_fails_its_own_requests_only_and_all_is_captured(tmp
     with Wire(server.control) as control:
         sent = [{"id": good.json["id"], "label": True}, {"id": f"{many.json['id']}.0", "label": "FALSE"}]
         assert control.post("/feedback", sent).json == {"accepted": 2}
+        outcomes = [{"id": good.json["id"], "outcome": True}, {"id": many.json["id"], "outcome": False}]
+        assert control.post("/feedback", outcomes).json == {"accepted": 2}
+        assert control.post("/feedback", {"id": 5, "outcome": True}).status == 400
         assert control.post("/feedback", {"id": 5, "label": True}).status == 400
         assert control.post("/feedback", {"id": "x", "label": None}).status == 400
     arm = server.arm()
     assert (arm["requests"], arm["failed"]) == (4, 1)
+    assert arm["outcomes"] == {REVISION.removeprefix("sha256:")[:10]: [2, 1]}
     assert server.stop() == 0, server.log()
     rows = captured(tmp_path, "captures/test/risk/*/*/tumor-1/*.parquet")
     assert [row["id"] for row in rows] == [good.json["id"], f"{many.json['id']}.0", f"{many.json['id']}.1"]

@@ -17,6 +17,7 @@ from fairlead.contract.jobs import ArmReport, ServeInput
 from .capture import Feedback
 from .columns import RequestError, kind_of
 from .counters import Counters
+from .outcomes import Outcomes, needs_label, read_outcome
 from .predict import Route, parse_json
 from .wire import TEXT, Request, Response
 
@@ -83,6 +84,7 @@ class Control:
         self._state = state
         self._counters = counters
         self._feedback = feedback
+        self._outcomes = Outcomes()
 
     def control_routes(self) -> InternalEndpoint:
         """Return /healthz, /readyz, /arm and /feedback."""
@@ -101,7 +103,8 @@ class Control:
 
     def arm(self) -> ArmReport:
         """Return the counts since this start."""
-        return self._counters.arm(self._state.start_id, self._document.revision)
+        counted = self._counters.arm(self._state.start_id, self._document.revision)
+        return counted.model_copy(update={"outcomes": self._outcomes.counts()})
 
     def _readyz(self, request: Request) -> Response:
         if self._state.serving():
@@ -110,17 +113,27 @@ class Control:
         return Response(503, reason, content_type=TEXT)
 
     def _take_feedback(self, request: Request) -> Response:
-        if self._feedback is None:
-            return _error(503, "feedback needs the object store, which this server was started without")
         document = parse_json(request)
         items = document if isinstance(document, list) else [document]
         if not 0 < len(items) <= MAX_LABELS:
             raise RequestError(f"expected 1 to {MAX_LABELS} labels, got {len(items)}")
-        pairs = [_label(self._feedback, position, item) for position, item in enumerate(items)]
+        outcomes = [found for position, item in enumerate(items) if (found := read_outcome(position, item))]
+        refused = self._take_labels([(at, item) for at, item in enumerate(items) if needs_label(item)])
+        if refused is not None:
+            return refused
+        self._outcomes.add(outcomes)
+        return Response(202, orjson.dumps({"accepted": len(items)}))
+
+    def _take_labels(self, items: list[tuple[int, Any]]) -> Response | None:
+        if not items:
+            return None
+        if self._feedback is None:
+            return _error(503, "feedback needs the object store, which this server was started without")
+        pairs = [_label(self._feedback, position, item) for position, item in items]
         now_ns = time.time_ns()
         if not all(self._feedback.add(response_id, now_ns, label) for response_id, label in pairs):
             return _error(503, "too many labels wait for the store; send them again later", b"retry-after: 10\r\n")
-        return Response(202, orjson.dumps({"accepted": len(pairs)}))
+        return None
 
 
 def _label(feedback: Feedback, position: int, item: Any) -> tuple[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from fairlead.contract import env
+from fairlead.contract.base import short
 from fairlead.contract.jobs import ServeInput
 from fairlead_runtime.signature import Signature
 
@@ -32,6 +33,10 @@ _LOG_EVERY_S = 1.0  # a model that fails on every request must not fill the node
 
 Encode = Callable[[Outcome, str], Response]  # the answer of an outcome and a response id
 Asked = tuple[Row, Encode]  # one checked row, which goes through the model together with others that waited
+_STICKY = env.HEADER_STICKY.encode()
+_STICKY_BYTES = len(_STICKY)
+_COOKIE_S = 90 * 86400  # longer than any test of outcomes
+
 Handler = Callable[[Request], "Response | Asked"]
 
 
@@ -51,6 +56,7 @@ class Answers:
 
     def __init__(self, document: ServeInput) -> None:
         self._ids = ResponseIds(document.revision)
+        self._cookie = f"{env.COOKIE_ARM}={short(document.revision)}".encode()
         self._lineage = (
             b"".join(
                 f"{name}: {value}\r\n".encode()
@@ -62,6 +68,15 @@ class Answers:
             )
             + f"{env.HEADER_RESPONSE_ID}: ".encode()
         )
+
+    def keep(self, response: Response, path: bytes) -> None:
+        """Ask the client to stay at this revision; what the server failed at binds nobody."""
+        if response.status < 500 and path.startswith(b"/") and b";" not in path:
+            response.headers += b"set-cookie: %b; Path=%b; Max-Age=%d; HttpOnly; SameSite=Lax\r\n" % (
+                self._cookie,
+                path,
+                _COOKIE_S,
+            )
 
     def new_id(self, now_ns: int) -> str:
         """Return a new response id; `now_ns` is Unix time."""
@@ -174,6 +189,15 @@ class PublicEndpoint:
             self._counters.started()
 
     def answer(self, requests: Sequence[Request]) -> list[Response]:
+        """Return the answers, each with a cookie for this revision where the route asks for one."""
+        answers = self._answer(requests)
+        for request, answer in zip(requests, answers, strict=True):
+            for name, value in request.headers:
+                if len(name) == _STICKY_BYTES and name.lower() == _STICKY:
+                    self._answers.keep(answer, value)
+        return answers
+
+    def _answer(self, requests: Sequence[Request]) -> list[Response]:
         """Return the answers; single rows that waited together go through the model together."""
         answers = [self._begin(request) for request in requests]
         asked = [answer for answer in answers if isinstance(answer, tuple)]

@@ -1,0 +1,1 @@
+"""Comparing the answers of two revisions to the same questions."""
