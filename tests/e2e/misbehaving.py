@@ -196,11 +196,14 @@ def given_versions(team: Team, **bodies: str) -> None:
 
 
 def service(version: str, hostname: str | None = None, **changes: Any) -> Obj:
-    """Return an InferenceService `tumor` that serves one version by name, its pods small."""
-    name = changes.pop("name", "tumor")
+    """Return an InferenceService `tumor` that serves one version by name, its pods small.
+
+    With less CPU a busy node may let a pod wait for 0.25 s; what then waits in it is answered 503, as it should be.
+    """
+    name, cpu = changes.pop("name", "tumor"), changes.pop("cpu", "100m")
     spec: dict[str, Any] = {
         "model": {"version": version},
-        "predictor": {"resources": {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}},
+        "predictor": {"resources": {"requests": {"cpu": cpu, "memory": "128Mi"}, "limits": {"memory": "512Mi"}}},
         "scaling": {"minReplicas": 1, "maxReplicas": 2, "targetCPUPercent": 500},
         "rollout": QUICK,
     }

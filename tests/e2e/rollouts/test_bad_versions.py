@@ -22,7 +22,7 @@ def test_facts_send_a_version_back_without_a_request(team: Team) -> None:
     endless = quick(step=ENDLESS)
     for name in FACTS:
         asked = endless | {"deadline": "60s"} if name == "hangs" else endless
-        team.apply(service("v1", name=f"s-{name}", rollout=asked))
+        team.apply(service("v1", name=f"s-{name}", cpu="10m", rollout=asked))
     for name in FACTS:
         team.until_ready("InferenceService", f"s-{name}", 240)
     team.put("changed/model.joblib", b"somebody else's bytes")

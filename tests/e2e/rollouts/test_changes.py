@@ -141,7 +141,7 @@ def test_autoscalers_of_both_arms_are_not_fought_over(team: Team) -> None:
     misbehaving.given_versions(team, v1="steady", v2="slow")
     hostname = f"{team.namespace}.example.com"
     scaling = {"minReplicas": 1, "maxReplicas": 3, "targetCPUPercent": 100}  # of 20m: a little load is enough
-    team.apply(service("v1", hostname, scaling=scaling, rollout=quick(step=ENDLESS, deadline="2h")))
+    team.apply(service("v1", hostname, cpu="20m", scaling=scaling, rollout=quick(step=ENDLESS, deadline="2h")))
     team.until_ready("InferenceService", "tumor", 180)
     seen: dict[str, list[tuple[str, int]]] = {}
     with load.steady(hostname, misbehaving.rows(100), 20) as sent:
