@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fairlead.api import names
+from fairlead.api.conditions import parse_time
 from fairlead.api.inferenceservice import (
     InferenceService,
     InferenceServiceSpec,
@@ -31,6 +32,8 @@ from .types import Action, Create, Delete, Obj
 
 ROLE = "report"
 TIMEOUT_S = 3600.0  # a store that is down for less costs no report
+MAKE_S = 600.0  # a quota or a webhook that refuses the Job is shown on the service, and not for ever
+NOT_TAKEN = "not made: the API server took no Job for it within 10 min"
 RETRIES = 2
 KEEP_FINISHED = 3
 WHY_MAX = 160
@@ -141,14 +144,21 @@ def _pursued(
 ) -> Reported:
     job = next((job for job in there.jobs if job["metadata"]["name"] == pending.job), None)
     if job is None and pending.document is not None:
-        return _begun(service, status, ReportInput.model_validate(pending.document), there)
+        document = ReportInput.model_validate(pending.document)
+        late = (now - parse_time(document.rollout.ended_at)).total_seconds() > MAKE_S
+        return _closed(status, pending, NOT_TAKEN, there) if late else _begun(service, status, document, there)
     state = observe_job(job, there.pods, now)
     if isinstance(state, Running):
         waiting = pending.model_copy(update={"document": None})  # the Job has it now
         again_s = PODS_WAIT.total_seconds() if job is not None and is_finished(job) else None
         return Reported(status.model_copy(update={"report": waiting}), _old(there), again_s)
+    return _closed(status, pending, _told(state), there)
+
+
+def _closed(status: InferenceServiceStatus, pending: PendingReport, told: str, there: ReportJobs) -> Reported:
+    """Return the status without the pending report, its line of history saying what became of it."""
     lines = [
-        line.model_copy(update={"report": _told(state)}) if line.started_at == pending.started_at else line
+        line.model_copy(update={"report": told}) if line.started_at == pending.started_at else line
         for line in status.history or ()
     ]
     return Reported(status.model_copy(update={"report": None, "history": lines or None}), _old(there))
