@@ -116,6 +116,10 @@ SERVICE_PANELS = (
     Panel("Feedback labels", "In the store, and lost.",
           (_by_version("fairlead_feedback_labels_total", "{{version}} stored"),
            _by_version("fairlead_feedback_lost_labels_total", "{{version}} lost")), "cps"),
+    Panel("Captured rows that wait", "In the server's memory, while the store does not take them.",
+          ((f"sum by (version) (fairlead_capture_waiting_rows{{{_PICKED}}})", "{{version}}"),), "short"),
+    Panel("Memory of captures that wait", "What is beyond its bound is dropped and counted as lost.",
+          ((f"sum by (version) (fairlead_capture_waiting_bytes{{{_PICKED}}})", "{{version}}"),), "bytes"),
 )  # fmt: skip
 
 _QUEUE = 'name="fairlead"'

@@ -19,7 +19,7 @@ from tests.unit.runtime.test_report_pages import Page, card, report
 from fairlead.api.trainingrun import TrainingRun, TrainingRunSpec, TrainingRunStatus
 from fairlead.app.logging import JsonFormatter, TextFormatter
 from fairlead.app.metrics import Metrics
-from fairlead.cli.commands import _print
+from fairlead.cli.commands import say
 from fairlead.contract import env
 from fairlead.contract.data import DatasetRevision
 from fairlead.contract.jobs import ArtifactRef, ErrorInfo, ServeInput
@@ -169,7 +169,7 @@ def test_the_plugin_steers_no_terminal(text: str) -> None:
 
     before, sys.stdout = sys.stdout, Out()  # type: ignore[assignment]
     try:
-        _print(f"Dataset rows: {text}")
+        say(f"Dataset rows: {text}")
     finally:
         sys.stdout = before
     assert all(harmless_on_a_terminal(line) for line in "".join(shown).split("\n"))
