@@ -139,6 +139,6 @@ def sentence(status: InferenceServiceStatus, spec: InferenceServiceSpec) -> str:
         return "answers are being compared"
     percent = 100 * comparison.disagreeing / comparison.compared
     limit = spec.rollout.shadow.max_disagreement_percent
-    worst = (comparison.worst or [None])[0]
+    worst = comparison.worst[0] if comparison.worst else None
     where = f", most where {worst.column} is {worst.value}" if worst else ""
     return f"{percent:.1f} % of {comparison.compared} answers differ{where} (limit {limit:g} %)"
