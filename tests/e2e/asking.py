@@ -42,7 +42,8 @@ def by_gateway(hostname: str) -> Ask:
 
     def ask(rows: Rows) -> Answer:
         body = json.dumps({"rows": list(rows)})
-        said = pool.request("POST", f"{GATEWAY}/predict", body=body, headers={"Host": hostname})
+        headers = {"Host": hostname, "content-type": "application/json"}
+        said = pool.request("POST", f"{GATEWAY}/predict", body=body, headers=headers)
         return _answer(said)
 
     return ask

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 from hack.cluster import docker, settings
@@ -15,17 +16,7 @@ from hack.cluster import docker, settings
 NAME = "fairlead-e2e-fastapi:dev"
 SOURCE = Path(__file__).parent / "images" / "fastapi"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "container"
-PACKAGES = (
-    "annotated_doc",
-    "anyio",
-    "click",
-    "fastapi",
-    "h11",
-    "idna",
-    "sniffio",
-    "starlette",
-    "uvicorn",
-)  # no binaries
+THERE = {"pydantic"}  # the jobs image has it, with all that it needs; and it has binaries, made for another Python
 
 
 def ready() -> str:
@@ -34,29 +25,41 @@ def ready() -> str:
         context = Path(folder) / "context"
         shutil.copytree(SOURCE, context)
         shutil.copy(EXAMPLE / "app.py", context)
-        for package in PACKAGES:
+        for package in _packages("fastapi", "uvicorn"):
             _copy(package, context / "site")
-        command = ["docker", "build", "--tag", NAME, str(context)]
-        _run(command, env=docker.build_environment())
+        _run(["docker", "build", "--tag", NAME, str(context)], env=docker.build_environment())
     node = settings.load().node
-    save = subprocess.Popen(["docker", "save", NAME], stdout=subprocess.PIPE)
     take = ["docker", "exec", "-i", node, "ctr", "-n", "k8s.io", "images", "import", "--all-platforms", "-"]
-    done = subprocess.run(take, stdin=save.stdout, capture_output=True, text=True, check=False)
-    assert save.wait() == 0, f"{NAME} could not be read back"
+    with subprocess.Popen(["docker", "save", NAME], stdout=subprocess.PIPE) as save:
+        done = subprocess.run(take, stdin=save.stdout, capture_output=True, text=True, check=False)
+    assert save.returncode == 0, f"{NAME} could not be read back"
     assert done.returncode == 0, done.stderr
     return NAME
 
 
-def _copy(package: str, into: Path) -> None:
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
-        return  # a version of the others that does not need it
-    origin = Path(found.origin)
-    if origin.name == "__init__.py":
-        shutil.copytree(origin.parent, into / package, ignore=shutil.ignore_patterns("__pycache__"))
-    else:
-        into.mkdir(exist_ok=True)
-        shutil.copy(origin, into)
+def _packages(*wanted: str) -> Iterator[Distribution]:
+    """Yield these packages of this environment and what they need, but for what is there."""
+    waiting, seen = list(wanted), set(THERE)
+    while waiting:
+        name = re.split(r"[ ;<>=!\[(~]", waiting.pop())[0].lower()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            package = distribution(name)
+        except PackageNotFoundError:
+            continue  # for another Python or system
+        waiting += [need for need in package.requires or () if "extra ==" not in need]
+        yield package
+
+
+def _copy(package: Distribution, into: Path) -> None:
+    for file in package.files or ():
+        if ".." in file.parts or file.suffix == ".pyc":
+            continue
+        target = into / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(str(file.locate()), target)
 
 
 def _run(command: list[str], env: Mapping[str, str]) -> None:

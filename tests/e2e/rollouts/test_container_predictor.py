@@ -26,41 +26,30 @@ def container(image: str, program: str = "app:app", threads: int = 2) -> dict[st
 
 def test_an_unmodified_server_is_canaried_captured_and_rolled_back(team: Team) -> None:
     image = container_image.ready()
-    flights.given_dataset(team)
+    flights.given_dataset(team, rows=2000)
     trained = flights.run_spec(BOOSTING)
     team.apply(manifest("TrainingRun", "flights-v1", trained))
-    version = team.until_ready("ModelVersion", "flights-v1", 300)
+    version = team.until_ready("ModelVersion", "flights-v1", 600)
     assert version["status"]["artifact"]["format"] == "joblib"
     hostname = f"{team.namespace}.example.com"
     spec = flights.service_spec(hostname, predictor=container(image), rollout=LENIENT, capture={"percent": 100})
     team.apply(manifest("InferenceService", "flights", spec))
-    team.until_ready("InferenceService", "flights", 240)
+    team.until_ready("InferenceService", "flights", 400)
     ask = asking.by_gateway(hostname)
     answer = asking.until_answered(ask, flights.features(3))
     assert answer.version == "flights-v1"
     assert answer.headers[asking.DIGEST] == version["status"]["artifact"]["digest"]
-    another_setting_is_canaried_and_promoted(team, image, ask)
     a_server_that_fails_goes_back(team, image, ask)
     what_was_asked_is_captured(team)
-
-
-def another_setting_is_canaried_and_promoted(team: Team, image: str, ask: asking.Ask) -> None:
-    first = revision_of(team)
-    with traffic(ask) as answers:
-        team.patch("InferenceService", "flights", {"spec": {"predictor": container(image, threads=1)}})
-        team.until("InferenceService", "flights", in_step, 240)
-        team.until("InferenceService", "flights", lambda o: stable_revision(o) != first, 300)
-        team.until("InferenceService", "flights", serves("flights-v1"), 120)
-    assert not [answer.text for answer in answers if answer.status != 200], "users saw nothing of it"
-    assert len({answer.headers[asking.REVISION] for answer in answers}) == 2
+    another_setting_is_canaried_and_promoted(team, image, ask)
 
 
 def a_server_that_fails_goes_back(team: Team, image: str, ask: asking.Ask) -> None:
     good = revision_of(team)
-    bad = {"predictor": container(image, "faulty:app", threads=1), "rollout": STRICT}
+    bad = {"predictor": container(image, "faulty:app"), "rollout": STRICT}
     with traffic(ask) as answers:
         team.patch("InferenceService", "flights", {"spec": bad})
-        message = team.until_says("InferenceService", "flights", "RolledBack", 400)
+        message = team.until_says("InferenceService", "flights", "RolledBack", 600)
     assert "ErrorRate" in message
     service = team.get("InferenceService", "flights") or {}
     assert stable_revision(service) == good
@@ -80,6 +69,18 @@ def what_was_asked_is_captured(team: Team) -> None:
     assert set(table["version"].to_pylist()) == {"flights-v1"}
     assert table["out.label"].null_count == 0
     assert table["in.distance"].null_count == 0
+
+
+def another_setting_is_canaried_and_promoted(team: Team, image: str, ask: asking.Ask) -> None:
+    first = revision_of(team)
+    with traffic(ask) as answers:
+        change = {"predictor": container(image, threads=1), "rollout": LENIENT}
+        team.patch("InferenceService", "flights", {"spec": change})
+        team.until("InferenceService", "flights", in_step, 400)
+        team.until("InferenceService", "flights", lambda o: stable_revision(o) != first, 400)
+        team.until("InferenceService", "flights", serves("flights-v1"), 240)
+    assert not [answer.text for answer in answers if answer.status != 200], "users saw nothing of it"
+    assert len({answer.headers[asking.REVISION] for answer in answers}) == 2
 
 
 def revision_of(team: Team) -> str:
