@@ -200,7 +200,7 @@ def service(version: str, hostname: str | None = None, **changes: Any) -> Obj:
 
     With less CPU a busy node may let a pod wait for 0.25 s; what then waits in it is answered 503, as it should be.
     """
-    name, cpu = changes.pop("name", "tumor"), changes.pop("cpu", "100m")
+    name, cpu = changes.pop("name", "tumor"), changes.pop("cpu", "50m")
     spec: dict[str, Any] = {
         "model": {"version": version},
         "predictor": {"resources": {"requests": {"cpu": cpu, "memory": "128Mi"}, "limits": {"memory": "512Mi"}}},
