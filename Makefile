@@ -88,15 +88,11 @@ check-rules: promtool ## Alert rules by promtool: they parse, and fire where tes
 .PHONY: test-e2e
 test-e2e: venv cluster images cluster-load ## The demo's story, each kind and each bad input on kind
 	$(PYTEST) tests/e2e/test_demo.py -q -s
-	$(PYTEST) tests/e2e -q -n 3 --maxschedchunk 1 --ignore tests/e2e/test_demo.py --ignore tests/e2e/test_day_two.py --ignore tests/e2e/rollouts --durations 8
+	$(PYTEST) tests/e2e -q -n 3 --maxschedchunk 1 --ignore tests/e2e/test_demo.py --ignore tests/e2e/rollouts --durations 8
 
 .PHONY: test-rollouts
 test-rollouts: venv cluster images cluster-load ## Rollouts under steady load on kind: steps, each bad version, changes, outages
 	$(PYTEST) tests/e2e/rollouts tests/e2e/test_rollout.py -q -n 3 --maxschedchunk 1 --durations 12
-
-.PHONY: test-day-two
-test-day-two: venv cluster images cluster-load ## Lose everything on the real cluster and restore it; a support bundle
-	$(PYTEST) tests/e2e/test_day_two.py -q
 
 .PHONY: test-upgrade
 test-upgrade: venv cluster images cluster-load ## From the previous chart to today's under load; removes all of Fairlead's objects first
