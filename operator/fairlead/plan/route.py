@@ -5,6 +5,7 @@ It must never decide on weights. Used by `plan/inferenceservice.py`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,9 +96,9 @@ def _backend(name: str, weight: int) -> Json:
     return {"group": "", "kind": "Service", "name": name, "port": 80, "weight": weight}
 
 
-def _rule(path: str, backends: list[Json], headers: Sequence[Json] = ()) -> Json:
+def _rule(path: str, backends: list[Json], header: Json | None = None) -> Json:
     match: Json = {"path": {"type": "PathPrefix", "value": path}}
-    rule: Json = {"matches": [{**match, "headers": [h]} for h in headers] or [match], "backendRefs": backends}
+    rule: Json = {"matches": [{**match, "headers": [header]} if header else match], "backendRefs": backends}
     if path != "/":  # our server answers at its own root
         rewrite = {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}
         _add_filter(rule, {"type": "URLRewrite", "urlRewrite": rewrite})
@@ -112,12 +113,13 @@ def _sticky_rules(path: str, routing: Routing) -> list[Json]:
     """Return the rules for who has a revision already; of two that match, the Gateway API takes the earlier one."""
     rules: list[Json] = []
     if routing.sticky and routing.cohorts:
-        cohorts = [{"type": "Exact", "name": HEADER_COHORT, "value": value} for value in routing.cohorts]
-        rules.append(_rule(path, [_backend(routing.sticky[0].name, 100)], cohorts))
+        listed = f"^({'|'.join(map(re.escape, routing.cohorts))})$"  # one match: a rule that rewrites takes no more
+        cohort = {"type": "RegularExpression", "name": HEADER_COHORT, "value": listed}
+        rules.append(_rule(path, [_backend(routing.sticky[0].name, 100)], cohort))
     for arm in routing.sticky:
         pattern = f"^(.*; *)?{env.COOKIE_ARM}={short(arm.revision)}(;.*)?$"
         cookie = {"type": "RegularExpression", "name": "Cookie", "value": pattern}
-        rules.append(_rule(path, [_backend(arm.name, 100)], [cookie]))
+        rules.append(_rule(path, [_backend(arm.name, 100)], cookie))
     return rules
 
 
