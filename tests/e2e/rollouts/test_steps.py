@@ -77,7 +77,7 @@ def watched(team: Team) -> Iterator[Spans]:
 
 def test_without_a_gateway_status_says_what_whole_pods_reach(team: Team) -> None:
     misbehaving.given_versions(team, v1="onnx", v2="better")
-    rollout = quick(stepsPercent=[10, 60], step={"minRequests": 30, "minDuration": "2s"})
+    rollout = quick(stepsPercent=[10, 40], step={"minRequests": 30, "minDuration": "2s"})
     scaling = {"minReplicas": 2, "maxReplicas": 2}
     team.apply(service("v1", scaling=scaling, rollout=rollout))
     team.until_ready("InferenceService", "tumor", 180)
