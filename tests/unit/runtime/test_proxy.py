@@ -89,6 +89,15 @@ def test_an_answer_is_passed_on_and_stamped(proxy: Served, server: Played, wire:
     assert body == b"\x80\x81"
 
 
+def test_a_client_is_asked_to_stay_where_the_route_wants_it(wire: Wire) -> None:
+    PLAN["/broken"] = lambda talk, head, body: talk.answer(body, "500 Internal Server Error")
+    kept = wire.post("/x", b"{}", "x-fairlead-sticky: /fraud").headers["set-cookie"]
+    assert kept.startswith("fairlead-arm=5e5e5e5e5e; Path=/fraud; Max-Age=")
+    assert "set-cookie" not in wire.post("/broken", b"{}", "x-fairlead-sticky: /fraud").headers
+    assert "set-cookie" not in wire.post("/x", b"{}", "x-fairlead-sticky: /a; Domain=example.com").headers
+    assert "set-cookie" not in wire.post("/x", b"{}").headers
+
+
 def test_connections_are_used_again_and_pipelined_answers_keep_their_order(server: Played, wire: Wire) -> None:
     wire.post("/x", b"first")
     before = server.connections

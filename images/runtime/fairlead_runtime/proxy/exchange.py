@@ -48,9 +48,9 @@ class Exchange:
 
     __slots__ = (
         "_answer_chunked", "_began_ns", "_complete_ns", "_out", "_pending", "answer_body", "answer_type", "answered",
-        "client", "closing", "counted", "finished", "head", "headless", "hub", "id", "method", "now_ns", "path",
-        "pending_bytes", "received", "recorded", "refusal", "repeatable", "request_chunked", "request_type", "status",
-        "touched_s", "upstream", "version",
+        "client", "closing", "cookie", "counted", "finished", "head", "headless", "hub", "id", "method", "now_ns",
+        "path", "pending_bytes", "received", "recorded", "refusal", "repeatable", "request_chunked", "request_type",
+        "status", "touched_s", "upstream", "version",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, client: Client, method: bytes, path: bytes) -> None:
@@ -62,6 +62,7 @@ class Exchange:
         self.id = ""
         self.now_ns = 0
         self.counted = False
+        self.cookie = b""  # the line that binds a client to this revision, where the route asks for one
         self.head = b""
         self.request_chunked = False
         self.received = False  # the whole request
@@ -153,7 +154,8 @@ class Exchange:
         self._answer_chunked = unframed and self.version != "1.0"
         self.closing = self.closing or self.hub.draining or not self.received or (unframed and self.version == "1.0")
         chunked = self._answer_chunked or (bodyless and sifted.chunked)
-        lineage = b"%b%b\r\n" % (self.hub.lineage, self.id.encode())
+        cookie = self.cookie if status < 500 else b""  # what the server failed at binds nobody
+        lineage = b"%b%b\r\n%b" % (self.hub.lineage, self.id.encode(), cookie)
         first = status_line(status, phrase)
         self._out.append(answer_head(first, sifted, lineage, self._connection(), chunked=chunked))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from fairlead.contract import env
+from fairlead.contract.base import short
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -19,6 +20,8 @@ _OWN = frozenset(
     for name in (env.HEADER_MODEL_VERSION, env.HEADER_MODEL_DIGEST, env.HEADER_REVISION, env.HEADER_RESPONSE_ID)
 )
 _RESPONSE_ID = env.HEADER_RESPONSE_ID.encode()
+_STICKY = env.HEADER_STICKY.encode()
+_COOKIE_S = 90 * 86400  # longer than any test of outcomes
 _HOP = frozenset((b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade"))
 _SPECIAL = _HOP | _OWN | {b"connection", b"transfer-encoding", b"content-length"}
 _HARMLESS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b""))  # name no header that is left
@@ -119,6 +122,15 @@ def lineage_lines(version: str, digest: str, revision: str) -> bytes:
     """Return the header lines that say who answers, up to the id's value."""
     pairs = ((env.HEADER_MODEL_VERSION, version), (env.HEADER_MODEL_DIGEST, digest), (env.HEADER_REVISION, revision))
     return "".join(f"{name}: {value}\r\n" for name, value in pairs).encode() + b"%b: " % _RESPONSE_ID
+
+
+def cookie_line(headers: Headers, revision: str) -> bytes:
+    """Return the line that asks a client to stay at this revision, where the route asks for one; as our server does."""
+    path = next((value for name, value in headers if name.lower() == _STICKY), b"")
+    if not path.startswith(b"/") or b";" in path:
+        return b""
+    kept = f"{env.COOKIE_ARM}={short(revision)}".encode()
+    return b"set-cookie: %b; Path=%b; Max-Age=%d; HttpOnly; SameSite=Lax\r\n" % (kept, path, _COOKIE_S)
 
 
 def content_type(headers: Headers) -> bytes:

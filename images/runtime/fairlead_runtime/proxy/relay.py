@@ -16,7 +16,7 @@ from fairlead_runtime.serve.wire import Limits
 
 from .capture import Capture
 from .exchange import Exchange
-from .heads import Headers, content_type, lineage_lines
+from .heads import Headers, content_type, cookie_line, lineage_lines
 from .upstream import Pool
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Relay:
         self.active: set[Exchange] = set()
         self.pool = Pool(upstream.port, limits.pending)
         self.now_s = asyncio.get_running_loop().time
+        self._revision = document.revision
         self._ids = ResponseIds(document.revision)
         self._counters = counters
         self._capture = capture
@@ -52,6 +53,7 @@ class Relay:
         made = Exchange(self, client, method, path)
         made.now_ns = time.time_ns()
         made.id = self._ids.next(made.now_ns)
+        made.cookie = cookie_line(headers, self._revision)
         made.counted = method not in _UNCOUNTED and (not self._readiness or path != self._readiness)
         if made.counted:
             self._counters.started()
