@@ -183,6 +183,7 @@ class Drama:
                 known = [(status.get(role) or {}).get("name") for role in roles]
                 known.append((((status.get("rollout") or {}).get("replay") or {}).get("attempt") or {}).get("job"))
                 known.append((status.get("report") or {}).get("job"))
+                known.append((status.get("report") or {}).get("job"))
                 assert action.body["metadata"]["name"] in known, "nothing is made that status does not know"
 
     def check_refusals(self, before: Mapping[str, Any], status: Mapping[str, Any]) -> None:
