@@ -119,6 +119,14 @@ def test_classes_that_are_numbers_or_booleans() -> None:
     assert BodyReader(MIXED).answers({"predictions": [True, "FALSE"]}, 2) == [(True, None), ("FALSE", None)]
 
 
+def test_a_pipelines_own_labels_are_places_in_the_classes() -> None:
+    told = {"predictions": [1, 0], "probabilities": [[0.25, 0.75], [0.75, 0.25]]}
+    assert BodyReader(MIXED).answers(told, 2) == [("true", 0.75), ("false", 0.25)]
+    assert BodyReader(MIXED).answers({"predictions": [2, 1.0]}, 2) == [(None, None), (None, 1.0)]
+    named = BodyReader(MIXED.model_copy(update={"labels": "Value"}))
+    assert named.answers(told, 2) == [(None, 0.75), (None, 0.25)]
+
+
 def captured(folder: Path, pattern: str) -> list[dict[str, Any]]:
     files = sorted((folder / "store").glob(f"captures/test/risk/*/*/{pattern}/*.parquet"))
     return [row for file in files for row in pq.read_table(file).to_pylist()]

@@ -47,6 +47,7 @@ class BodyReader:
         self._classes = frozenset(text.lower() for text in signature.classes)
         self._order = signature.classes
         self._regression = signature.task == Task.REGRESSION
+        self._indexed = signature.labels == "Index"
         self._label_output, self._probability_output = signature.label_output, signature.probability_output
 
     def rows(self, value: Any) -> list[Row] | None:
@@ -146,6 +147,8 @@ class BodyReader:
         if self._regression:
             return (float(label) if _is_number(label) else None), None
         probability = self._score(score)
+        if self._indexed and type(label) is int and 0 <= label < len(self._order) and not self._is_class_number(label):
+            label = self._order[label]  # what the pipeline itself predicts; our server names the class
         if label is not None and str(label).lower() not in self._classes and not self._is_class_number(label):
             if probability is None and len(self._order) == 2 and _is_number(label) and 0 <= label <= 1:
                 return None, float(label)
