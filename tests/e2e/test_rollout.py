@@ -1,6 +1,6 @@
 """Rollouts on the real cluster under steady load: what users of a gateway see while versions come and go back.
 
-The strongest of what tests/e2e/rollouts holds; these run in `make test`, the others in `make test-rollouts`.
+They run in `make test-rollouts` with those of tests/e2e/rollouts, until a quiet machine has shown both green.
 """
 
 from __future__ import annotations
