@@ -12,8 +12,9 @@ from typing import Any
 
 from tests.integration.test_process import ONE_OF_EACH, own
 from tests.support.control_plane import ControlPlane
+from tests.support.crds import is_known
 
-from fairlead.api.names import DATASET, DEPLOYMENT, POD, TRAINING_RUN, Resource
+from fairlead.api.names import DATASET, DEPLOYMENT, HTTP_ROUTE, POD, TRAINING_RUN, Resource
 from fairlead.cli import commands
 from fairlead.cli.gather import Scope, gather
 from fairlead.cli.main import FAILED, main
@@ -79,8 +80,8 @@ async def test_a_bundle_has_what_support_asks_for_and_no_secret(api: Client, nam
     assert planted["spec"]["trainer"]["container"]["env"][1] == {"name": "MODE", "value": "fast"}
     assert "fairlead-operator:test" in files["index.html"]
     assert "CRD datasets" in files["index.html"]
-    # A kind that this API server does not know is said, and the rest is there; other tests may have installed it.
-    assert ("httproutes" in " ".join(said)) != ("objects/httproutes.json" in files)
+    # a kind that this API server does not know is said, and the rest is there
+    assert ("httproutes" in " ".join(said)) != await is_known(api, HTTP_ROUTE)
     assert (tmp_path / "bundle.tar.gz").stat().st_mode & 0o077 == 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from fairlead.api.names import Resource
+from fairlead.kube.client import Client
 
 CRD = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 
@@ -38,3 +39,9 @@ def bare_crd(resource: Resource) -> dict[str, Any]:
             ],
         },
     }
+
+
+async def is_known(api: Client, resource: Resource) -> bool:
+    """Say whether this API server serves a kind that some tests install and others not."""
+    group = resource.api_version.split("/")[0]
+    return await api.find(CRD, "", f"{resource.plural}.{group}") is not None
