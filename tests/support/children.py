@@ -11,6 +11,7 @@ from typing import Any
 
 from fairlead.api import names
 from fairlead.kube.client import Client
+from fairlead.plan import rollout_report
 
 Json = dict[str, Any]
 Children = dict[tuple[str, str], Json]  # (kind, name) -> spec
@@ -18,19 +19,28 @@ KINDS = (
     names.JOB, names.CRON_JOB, names.DEPLOYMENT, names.SERVICE, names.AUTOSCALER, names.DISRUPTION_BUDGET,
     names.TRAINING_RUN, names.MODEL_VERSION,
 )  # fmt: skip
+# Records of what happened, not what the spec asks for: a rollout that a change back ends leaves its report's Job
+# (plan/rollout_report.py), as it leaves its line of history.
+_RECORDS = (rollout_report.ROLE,)
 _FILLED_IN = ("clusterIP", "clusterIPs", "healthCheckNodePort", "selector")
 
 
 async def children_by_owner(api: Client, namespace: str, owners: Collection[str]) -> dict[str, Children]:
-    """Return the children of each owner's uid."""
+    """Return the children of each owner's uid, without records of what happened."""
     found: dict[str, Children] = {uid: {} for uid in owners}
     for kind in KINDS:
         async for page in api.pages(kind, namespace):
             for obj in page.items:
+                if _is_record(obj):
+                    continue
                 for reference in obj["metadata"].get("ownerReferences") or ():
                     if reference["uid"] in found:
                         found[reference["uid"]][(kind.kind, obj["metadata"]["name"])] = compared(obj)
     return found
+
+
+def _is_record(obj: Mapping[str, Any]) -> bool:
+    return (obj["metadata"].get("labels") or {}).get(names.LABEL_ROLE) in _RECORDS
 
 
 def compared(obj: Mapping[str, Any]) -> Json:
