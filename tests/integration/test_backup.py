@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,13 @@ from fairlead.api.dataset import DatasetSpec
 from fairlead.api.names import DATASET, DRIFT_MONITOR, INFERENCE_SERVICE, MODEL_VERSION, TRAINING_RUN, Resource
 from fairlead.app.main import CONTROLLERS
 from fairlead.cli import commands
+from fairlead.cli.saved import REPORT_UNKNOWN
 from fairlead.kube.client import Client
 from fairlead.kube.errors import ConflictError, NotFoundError, UnreachableError
 from fairlead.plan.dataset import spec_digest
 from fairlead.plan.versions import LABEL_OWNER_UID
 
+REPORT = f"rollouts/x/{NAME}/20260101T000000Z-fraud-2/report.html"
 REVISION = f"sha256:{7:064x}"
 AT = "2026-01-01T00:00:00Z"
 CHILDREN = (names.JOB, names.CRON_JOB, names.POD, names.SERVICE, names.DEPLOYMENT, names.AUTOSCALER,
@@ -114,6 +117,42 @@ async def given_a_service_that_refused(api: Client, namespace: str) -> dict[str,
     return first
 
 
+async def report_written(api: Client, namespace: str) -> None:
+    """Be Job controller and kubelet: the Job of the rollout's report ends well, and the service says where it lies."""
+
+    async def begun() -> dict[str, Any] | None:
+        jobs = await all_of(api, names.JOB, namespace)
+        return next((job for job in jobs if job["metadata"]["labels"][names.LABEL_ROLE] == "report"), None)
+
+    job = await eventually(begun, 20, what="the report's Job is there")
+    assert job is not None
+    await end_well(api, namespace, job, {"kind": "Report", "version": 1, "reportKey": REPORT})
+
+    async def recorded() -> bool:
+        status = (await service_of(api, namespace))["status"]
+        return any(line.get("report") == REPORT for line in status["history"]) and not status.get("report")
+
+    await eventually(recorded, 20, what="the report is on record")
+
+
+async def end_well(api: Client, namespace: str, job: dict[str, Any], summary: dict[str, Any]) -> None:
+    template, name = job["spec"]["template"], job["metadata"]["name"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job["metadata"]["uid"], "controller": True}
+    labels = {**template["metadata"]["labels"], "batch.kubernetes.io/job-name": name}
+    metadata = {"name": f"{name}-x", "namespace": namespace, "labels": labels, "ownerReferences": [owner]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+    await api.create(names.POD, namespace, pod)
+    ended = {"exitCode": 0, "reason": "Completed", "message": json.dumps(summary)}
+    state = {"name": "main", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
+    said = {"phase": "Succeeded", "containerStatuses": [{**state, "state": {"terminated": ended}}]}
+    head = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"{name}-x"}}
+    await api.apply(names.POD, namespace, {**head, "status": said}, status=True)
+    conditions = [{"type": type_, "status": "True", "reason": "Done"} for type_ in ("SuccessCriteriaMet", "Complete")]
+    done = {"startTime": AT, "completionTime": AT, "succeeded": 1, "conditions": conditions}
+    head = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}}
+    await api.apply(names.JOB, namespace, {**head, "status": done}, status=True)
+
+
 async def all_of(api: Client, resource: Resource, namespace: str) -> list[dict[str, Any]]:
     return [item async for page in api.pages(resource, namespace) for item in page.items]
 
@@ -160,6 +199,7 @@ async def test_everything_is_deleted_and_comes_back_as_it_was(
     running = await start(CONTROLLERS)
     await given_a_past(api, namespace)
     serving = await given_a_service_that_refused(api, namespace)
+    await report_written(api, namespace)
     await settled(running, audit)
     before, said = await state(api, namespace), list[str]()
     session = commands.Session(api, namespace, said.append)
@@ -239,6 +279,26 @@ async def test_a_restoration_that_is_cut_off_is_finished_by_the_next(
     await settled(running, audit)
     assert await state(api, namespace) == before
     assert await all_of(api, names.JOB, namespace) == []
+
+
+async def test_a_report_that_was_on_its_way_is_not_made_again(
+    start: Start, api: Client, namespace: str, tmp_path: Path, audit: Audit
+) -> None:
+    running = await start(CONTROLLERS)
+    await given_a_service_that_refused(api, namespace)
+    await settled(running, audit)
+    before = (await service_of(api, namespace))["status"]
+    assert before["report"], "its Job has not ended"
+    file, session = tmp_path / "backup.yaml", commands.Session(api, namespace, lambda _: None)
+    await commands.backup(session, argparse.Namespace(all_namespaces=False, output=str(file)))
+    await delete_everything(api, namespace)
+    assert await commands.restore(session, words(file=str(file))) == commands.OK
+    await settled(running, audit)
+    after = (await service_of(api, namespace))["status"]
+    of = before["report"]["startedAt"]
+    assert "report" not in after
+    assert {line["startedAt"]: line.get("report") for line in after["history"]}[of] == REPORT_UNKNOWN
+    assert [job for job in await all_of(api, names.JOB, namespace) if "report" in job["metadata"]["name"]] == []
 
 
 async def test_what_runs_is_left_alone(start: Start, api: Client, namespace: str, tmp_path: Path, audit: Audit) -> None:

@@ -3,8 +3,8 @@
 A manifest says what is wanted; what was decided (which revision, which bytes, who approved, what was refused) is in
 status, and nothing can work it out again once it is gone: so both are saved. Saved objects carry the annotation that
 keeps the operator from them, so that a file applied by hand trains nothing. What hung on pods that are gone is left
-out: a rollout under way begins anew, a run that had not ended trains on the revision it had pinned. Pure. Called by
-`backup.py`.
+out: a rollout under way begins anew, a run that had not ended trains on the revision it had pinned, a report that was
+on its way is not known. Pure. Called by `backup.py`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ MAKE_ORDER = (
 _KEPT_METADATA = ("name", "namespace", "labels", "annotations")
 _OF_JOBS = ("attempt", "cleanup", "failures", "retryAt")  # Jobs that are gone with their owner
 _OF_ROLLOUTS = ("rollout", "canary", "baseline", "traffic")
+# Its Job went with the service, and may have written the report after all: nobody can tell any more.
+REPORT_UNKNOWN = "not known: its Job had not ended when the service was saved"
 _HEAD = """\
 # Objects of Fairlead, {scope}, saved at {at}.
 # Put them back with: kubectl fairlead restore -f <this file>
@@ -119,9 +121,21 @@ def status_of(saved: Obj, generation: int) -> Json:
         status = {"dataset": status["dataset"]} if status.get("dataset") else {}
     status = {key: value for key, value in status.items() if key not in _OF_JOBS}
     if saved["kind"] == names.INFERENCE_SERVICE.kind:
-        status = _at_rest(status)
+        status = _at_rest(_reported(status))
     old = int(saved["metadata"].get("generation") or 1)
     return _renumbered(status, old, generation)
+
+
+def _reported(status: Json) -> Json:
+    """Return a service's status without the report that was on its way; its line of history says that it was."""
+    known = {key: value for key, value in status.items() if key != "report"}
+    pending = status.get("report")
+    if pending and known.get("history"):
+        known["history"] = [
+            {**line, "report": REPORT_UNKNOWN} if line.get("startedAt") == pending["startedAt"] else line
+            for line in known["history"]
+        ]
+    return known
 
 
 def _at_rest(status: Json) -> Json:

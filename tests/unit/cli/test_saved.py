@@ -88,6 +88,19 @@ def test_a_rollout_begins_anew_and_what_had_not_baked_has_to_pass_again(rollout:
     assert status["rejected"]
 
 
+@pytest.mark.parametrize("document", [{}, {"document": {"kind": "Report"}}])
+def test_a_report_that_was_on_its_way_is_not_known_and_not_waited_for(document: Any) -> None:
+    """Its Job is gone, and whether it wrote the report after the backup nobody can tell."""
+    known = {"version": "v2", "outcome": "Promoted", "startedAt": "2026-11-20T12:00:00Z", "report": "rollouts/x"}
+    newest = {"version": "v3", "outcome": "RolledBack", "startedAt": AT}
+    pending = {"job": "fraud-report-1", "startedAt": AT, **document}
+    status = saved.status_of(kept(service(history=[newest, known], report=pending)), 1)
+    assert "report" not in status
+    assert status["history"] == [{**newest, "report": saved.REPORT_UNKNOWN}, known]
+    recorded = service(history=[known])
+    assert saved.status_of(kept(recorded), 1)["history"] == [known], "what is on record stays"
+
+
 def test_what_is_restored_is_of_the_new_object_and_no_claim_about_the_present() -> None:
     """A service that was Ready has no pod yet: whoever waits for it waits until the operator has looked."""
     obj = service(observedGeneration=7, inconclusive={"generation": 6, "reason": "r"})
