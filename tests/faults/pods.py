@@ -22,6 +22,7 @@ from fairlead.contract.jobs import (
     ErrorInfo,
     EvaluateSummary,
     MonitorSummary,
+    ReportSummary,
     SnapshotSummary,
     TrainSummary,
 )
@@ -103,6 +104,10 @@ class ResultStore:
             report_key=f"reports/{document['name']}/{minute}",
         )
         return found.model_dump_json(by_alias=True)
+
+    def _report(self, document: Json, _input: str, _job: str) -> str:
+        place = keys.rollout(document["namespace"], document["name"], document["rollout"]["modelVersion"])
+        return ReportSummary(report_key=f"{place}report.html").model_dump_json(by_alias=True)
 
     def _cleanup(self, _document: Json, _input: str, _job: str) -> str:
         return CleanupSummary().model_dump_json(by_alias=True)
