@@ -157,10 +157,11 @@ def _pursued(
 
 def _closed(status: InferenceServiceStatus, pending: PendingReport, told: str, there: ReportJobs) -> Reported:
     """Return the status without the pending report, its line of history saying what became of it."""
-    lines = [
-        line.model_copy(update={"report": told}) if line.started_at == pending.started_at else line
-        for line in status.history or ()
-    ]
+    lines = list(status.history or ())
+    # newest first, as `_ended` found it: two rollouts may begin within one second, and only this one was reported
+    own = next((place for place, line in enumerate(lines) if line.started_at == pending.started_at), None)
+    if own is not None:
+        lines[own] = lines[own].model_copy(update={"report": told})
     return Reported(status.model_copy(update={"report": None, "history": lines or None}), _old(there))
 
 

@@ -86,3 +86,12 @@ def test_of_ended_jobs_the_last_three_stay() -> None:
     other = {"metadata": {"name": "x", "labels": {"fairlead.dev/role": "replay"}}, "status": jobs[0]["status"]}
     deleted = [action.observed for action in look(service(), ENDED, *jobs, other).actions if isinstance(action, Delete)]
     assert deleted == jobs[:2]
+
+
+def test_of_two_rollouts_begun_in_one_second_the_newest_is_told_of_its_report() -> None:
+    pending = begun().status.report
+    assert pending is not None
+    first = {**LINE, "version": "fraud-1", "outcome": "Promoted", "reason": "FirstVersion"}
+    known = service(history=[LINE, first], report=pending.to_json_object())
+    reported = look(known, ENDED + timedelta(minutes=11))
+    assert [line.report for line in reported.status.history or ()] == [NOT_TAKEN, ""]
