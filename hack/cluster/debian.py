@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,8 @@ NODE_PACKAGES = [
     "ca-certificates",
 ]
 NET_PACKAGES = ["iptables", "nftables", "conntrack", "ca-certificates"]
-PYTHON_PACKAGES = ["python3", "ca-certificates", "libstdc++6", "tzdata"]
+# base-files says which Debian it is: scanners look for that before they look for packages.
+PYTHON_PACKAGES = ["python3", "ca-certificates", "libstdc++6", "tzdata", "base-files"]
 BUILD_PACKAGES = ["python3-venv", "dash", "coreutils", "findutils", "diffutils", "sed", "grep", "libc-bin"]
 EXCLUDES = (
     "path-exclude=/usr/share/doc/*",
@@ -47,6 +48,7 @@ EXCLUDES = (
 # Parts of the standard library that no service imports.
 PYTHON_EXTRAS = ["test", "idlelib", "tkinter", "turtledemo", "pydoc_data", "lib2to3", "__phello__"]
 LEFTOVERS = [
+    "etc/apt",
     "var/lib/dpkg",
     "var/lib/apt",
     "var/cache",
@@ -58,6 +60,8 @@ LEFTOVERS = [
     "usr/share/common-licenses",
 ]
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nnonroot:x:65532:65532:nonroot:/tmp:/sbin/nologin\n"
+# Where images without a package manager list what they hold: a file a package, as distroless has it.
+PACKAGE_LIST = "var/lib/dpkg/status.d"
 GROUP = "root:x:0:\nnonroot:x:65532:\n"
 
 
@@ -95,9 +99,11 @@ def make(settings: Settings, root: Root, log: Log) -> None:
     work = target.with_suffix(".work")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
+    # What is unpacked but not installed is listed nowhere; the packages themselves say what they are.
+    keep = ["--skip=cleanup/apt/cache"] if root.variant == "extract" else []
     run(
         log,
-        ["mmdebstrap", f"--variant={root.variant}", "--format=directory",
+        ["mmdebstrap", f"--variant={root.variant}", "--format=directory", *keep,
          f"--include={','.join(root.packages)}", *(f"--dpkgopt={line}" for line in EXCLUDES),
          versions.DEBIAN, work / "root", mirror()],
     )  # fmt: skip
@@ -167,14 +173,36 @@ def _finish_common(root: Path) -> None:
     (root / "etc/group").write_text(GROUP)
     (root / "tmp").mkdir(exist_ok=True)
     (root / "tmp").chmod(0o1777)
+    controls = read_controls(root / "var/cache/apt/archives")
     for name in LEFTOVERS:
         shutil.rmtree(root / name, ignore_errors=True)
+    write_list(root / PACKAGE_LIST, controls)
     for program in (root / "usr/bin").glob("d*"):
         if program.name.startswith(("dpkg", "debconf")):
             program.unlink()
 
 
+def read_controls(archives: Path) -> dict[str, str]:
+    """Returns name -> control paragraph of every package in a folder."""
+    found: dict[str, str] = {}
+    for archive in sorted(archives.glob("*.deb")):
+        name, control = (ask(["dpkg-deb", "--field", archive, *which]) for which in (["Package"], []))
+        if not name or not control:
+            raise StepError(f"dpkg-deb cannot read {archive}")
+        found[name] = control
+    if not found:
+        raise StepError(f"{archives} holds no package: what is in the root could not be listed")
+    return found
+
+
+def write_list(folder: Path, controls: Mapping[str, str]) -> None:
+    """Writes a file for each package; nothing but the packages decides its bytes."""
+    folder.mkdir(parents=True)
+    for name, control in controls.items():
+        (folder / name).write_text(control.rstrip("\n") + "\n")
+
+
 NODE = Root("node", "minbase", tuple(NODE_PACKAGES), finish_node)
 NET = Root("net", "extract", tuple(NET_PACKAGES), finish_net)
-PYTHON = Root("python", "extract", tuple(PYTHON_PACKAGES), finish_python)
-BUILD = Root("build", "extract", (*PYTHON_PACKAGES, *BUILD_PACKAGES), finish_build)
+PYTHON = Root("python", "extract", tuple(PYTHON_PACKAGES), finish_python, revision=2)
+BUILD = Root("build", "extract", (*PYTHON_PACKAGES, *BUILD_PACKAGES), finish_build, revision=2)

@@ -1,8 +1,8 @@
 """`make sbom`: writes artifacts/sbom/<image>.cdx.json (CycloneDX 1.6) for each of our images.
 
 Each Python package carries the hashes that its requirement is pinned to, so that the bill and the build speak of the
-same bytes. Debian packages are named where the base image keeps dpkg's list (python:3.13-slim does; the base that
-`make images` makes without a registry does not, it has no package manager). Needs the images; changes nothing.
+same bytes. Debian packages are those of dpkg's list, or of `status.d` in a base without a package manager; they are
+named as Syft names them, so that scanners find the advisories of their sources. Needs the images; changes nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def look_inside(image: str) -> Json:
 
 def build_bill(image: str, found: Mapping[str, Any], pins: Mapping[str, tuple[str, list[str]]]) -> Json:
     """Return the CycloneDX document; the same contents give the same one."""
-    components = [_interpreter(found["interpreter"]), *_python(found["python"], pins), *_debian(found["debian"])]
+    debian = _debian(found["debian"], found["release"])
+    components = [_interpreter(found["interpreter"]), *_python(found["python"], pins), *debian]
     text = json.dumps([image, components], sort_keys=True)
     return {
         "bomFormat": "CycloneDX",
@@ -82,10 +83,22 @@ def _python(packages: Mapping[str, str], pins: Mapping[str, tuple[str, list[str]
         yield component
 
 
-def _debian(packages: Mapping[str, str]) -> Iterator[Json]:
-    for name, version in sorted(packages.items()):
-        purl = f"pkg:deb/debian/{quote(name)}@{quote(version)}"
-        yield {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
+def _debian(packages: Mapping[str, Mapping[str, str]], release: Mapping[str, str]) -> Iterator[Json]:
+    distribution, version = release.get("id", ""), release.get("version", "")
+    if distribution:
+        yield {"type": "operating-system", "bom-ref": "os", "name": distribution, "version": version}
+    for name, package in sorted(packages.items()):
+        said = {"arch": package["arch"], "distro": f"{distribution}-{version}".strip("-")}
+        said["upstream"] = _source(package["source"])
+        qualifiers = "&".join(f"{key}={quote(value, safe='')}" for key, value in said.items() if value)
+        purl = f"pkg:deb/debian/{quote(name)}@{quote(package['version'])}" + (f"?{qualifiers}" if qualifiers else "")
+        yield {"type": "library", "bom-ref": purl, "name": name, "version": package["version"], "purl": purl}
+
+
+def _source(said: str) -> str:
+    """Return the source package as a purl says it: `zlib (1:1.3)` is `zlib@1:1.3`."""
+    name, _, version = said.partition(" ")
+    return f"{name}@{version.strip('()')}" if version else name
 
 
 def main() -> None:

@@ -10,24 +10,50 @@ import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
-DPKG = Path("/var/lib/dpkg/status")
+DPKG = Path("/var/lib/dpkg")
+RELEASE = Path("/etc/os-release")
 
 
-def read_dpkg(text: str) -> dict[str, str]:
-    """Return version by name of the installed packages of dpkg's status file."""
-    found: dict[str, str] = {}
+def read_dpkg(text: str) -> dict[str, dict[str, str]]:
+    """Return what is said of each installed package, by name.
+
+    dpkg's status file says what is installed. An image without a package manager has a file for each package in
+    `status.d` instead; that says nothing of it, because all of them are.
+    """
+    found: dict[str, dict[str, str]] = {}
     for block in text.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line and not line.startswith(" "))
-        if fields.get("Status", "").endswith(" installed"):
-            found[fields["Package"]] = fields["Version"]
+        lines = (line for line in block.splitlines() if ": " in line and not line.startswith(" "))
+        fields = dict(line.split(": ", 1) for line in lines)
+        if "Package" in fields and fields.get("Status", "ok installed").endswith(" installed"):
+            found[fields["Package"]] = {
+                "version": fields["Version"],
+                "arch": fields.get("Architecture", ""),
+                "source": fields.get("Source", ""),
+            }
     return found
+
+
+def read_packages(dpkg: Path) -> dict[str, dict[str, str]]:
+    """Return the packages that a folder of dpkg names, in either way."""
+    files = [dpkg / "status", *sorted((dpkg / "status.d").glob("*"))]
+    texts = (path.read_text(encoding="utf-8") for path in files if path.is_file() and path.suffix != ".md5sums")
+    return read_dpkg("\n\n".join(texts))
+
+
+def read_release(path: Path) -> dict[str, str]:
+    """Return which distribution it is, as os-release(5) says it; nothing where there is none."""
+    if not path.exists():
+        return {}
+    lines = (line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines() if "=" in line)
+    said = {key: value.strip("\"'") for key, value in lines}
+    return {"id": said.get("ID", ""), "version": said.get("VERSION_ID", "")}
 
 
 def main() -> None:
     """Print it."""
     python = {dist.metadata["Name"]: dist.version for dist in distributions()}
-    debian = read_dpkg(DPKG.read_text(encoding="utf-8")) if DPKG.exists() else {}
-    json.dump({"interpreter": sys.version.split()[0], "python": python, "debian": debian}, sys.stdout)
+    found = {"interpreter": sys.version.split()[0], "python": python}
+    json.dump({**found, "debian": read_packages(DPKG), "release": read_release(RELEASE)}, sys.stdout)
 
 
 if __name__ == "__main__":

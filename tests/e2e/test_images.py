@@ -48,6 +48,8 @@ def test_an_image_holds_what_is_pinned_and_no_tool_to_get_more(name: str) -> Non
     assert len(python) == len(inside)
     assert all(component["externalReferences"][0]["hashes"] for component in python)
     assert bill["components"][0]["name"] == "cpython"
+    assert found["release"]["id"] == "debian"
+    assert {"libc6", "libssl3t64", "zlib1g"} <= found["debian"].keys()
 
 
 @pytest.mark.parametrize("name", IMAGES)
