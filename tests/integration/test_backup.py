@@ -130,7 +130,7 @@ async def report_written(api: Client, namespace: str) -> None:
 
     async def recorded() -> bool:
         status = (await service_of(api, namespace))["status"]
-        return any(line.get("report") == REPORT for line in status["history"]) and not status.get("report")
+        return any(line.get("report") == REPORT for line in status["history"]) and not status.get("reports")
 
     await eventually(recorded, 20, what="the report is on record")
 
@@ -288,15 +288,15 @@ async def test_a_report_that_was_on_its_way_is_not_made_again(
     await given_a_service_that_refused(api, namespace)
     await settled(running, audit)
     before = (await service_of(api, namespace))["status"]
-    assert before["report"], "its Job has not ended"
+    (pending,) = before["reports"]  # its Job has not ended
     file, session = tmp_path / "backup.yaml", commands.Session(api, namespace, lambda _: None)
     await commands.backup(session, argparse.Namespace(all_namespaces=False, output=str(file)))
     await delete_everything(api, namespace)
     assert await commands.restore(session, words(file=str(file))) == commands.OK
     await settled(running, audit)
     after = (await service_of(api, namespace))["status"]
-    of = before["report"]["startedAt"]
-    assert "report" not in after
+    of = pending["startedAt"]
+    assert "reports" not in after
     assert {line["startedAt"]: line.get("report") for line in after["history"]}[of] == REPORT_UNKNOWN
     assert [job for job in await all_of(api, names.JOB, namespace) if "report" in job["metadata"]["name"]] == []
 

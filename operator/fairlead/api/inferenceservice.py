@@ -367,7 +367,8 @@ class PendingReport(Model):
     """The report of a rollout that is over, until its Job wrote it."""
 
     job: str
-    started_at: str = Field(description="Of the rollout: which line of history it is of.")
+    started_at: str = Field(description="Of the rollout: with `revision`, which line of history it is of.")
+    revision: Digest = ""
     document: dict[str, Any] | None = Field(
         None, json_schema_extra=FREE_FORM, description="The Job's input, until the Job is there."
     )
@@ -386,7 +387,9 @@ class InferenceServiceStatus(KindStatus):
     rejected: Annotated[list[Rejection], Field(max_length=20)] | None = None
     inconclusive: Inconclusive | None = None
     history: Annotated[list[RolloutSummary], Field(max_length=10)] | None = None
-    report: PendingReport | None = None
+    reports: Annotated[list[PendingReport], Field(max_length=4)] | None = Field(
+        None, description="Those that no Job has written yet, newest first."
+    )
     promoted_at: str = Field("", description="When the stable revision took all traffic.")
     handled: dict[str, Annotated[str, Field(max_length=256)]] | None = Field(
         None, max_length=8, description="Request annotations that were acted on, by name."

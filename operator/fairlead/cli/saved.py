@@ -127,12 +127,12 @@ def status_of(saved: Obj, generation: int) -> Json:
 
 
 def _reported(status: Json) -> Json:
-    """Return a service's status without the report that was on its way; its line of history says that it was."""
-    known = {key: value for key, value in status.items() if key != "report"}
-    pending = status.get("report")
+    """Return a service's status without reports that were on their way; their lines of history say that they were."""
+    known = {key: value for key, value in status.items() if key != "reports"}
+    pending = [(report["startedAt"], report.get("revision")) for report in status.get("reports") or ()]
     if pending and known.get("history"):
         known["history"] = [
-            {**line, "report": REPORT_UNKNOWN} if line.get("startedAt") == pending["startedAt"] else line
+            {**line, "report": REPORT_UNKNOWN} if (line.get("startedAt"), line.get("revision")) in pending else line
             for line in known["history"]
         ]
     return known

@@ -133,8 +133,8 @@ def _replay_pods(view: View, service: InferenceService) -> tuple[Obj, ...]:
 
 
 def _report_pods(view: View, service: InferenceService) -> tuple[Obj, ...]:
-    report = service.status.report
-    return tuple(view.pods_of_job(service.namespace, report.job)) if report else ()
+    pending = service.status.reports or ()
+    return tuple(pod for report in pending for pod in view.pods_of_job(service.namespace, report.job))
 
 
 def _compare_pods(view: View, service: InferenceService) -> tuple[Obj, ...]:

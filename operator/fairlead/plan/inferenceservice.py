@@ -54,7 +54,7 @@ from .children import Image, owner_of
 from .replay import ReplayNow
 from .revision import ServingImages, describe_revision
 from .rollout import advance, change
-from .rollout_report import ReportJobs, plan_report
+from .rollout_report import ReportJobs, plan_reports
 from .route import ROUTE_PENDING, RouteFacts, conflict, find_claimant, route_facts
 from .selection import Override, Refusal, Selection, is_approved, read_override, refusal_by, select_version
 from .service_children import Children, Wanted, plan_children
@@ -167,7 +167,7 @@ def _as_plan(snapshot: InferenceServiceSnapshot, seen: Seen, status: InferenceSe
         "url": url_of(service, snapshot.gateway),
     }
     status = with_look(status.model_copy(update=fields), seen.finding, seen.now)
-    reported = plan_report(
+    reported = plan_reports(
         service, status, ReportJobs(snapshot.jobs, snapshot.report_pods, _jobs_image(snapshot)), seen.now
     )
     status = reported.status

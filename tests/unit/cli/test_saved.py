@@ -92,11 +92,12 @@ def test_a_rollout_begins_anew_and_what_had_not_baked_has_to_pass_again(rollout:
 def test_a_report_that_was_on_its_way_is_not_known_and_not_waited_for(document: Any) -> None:
     """Its Job is gone, and whether it wrote the report after the backup nobody can tell."""
     known = {"version": "v2", "outcome": "Promoted", "startedAt": "2026-11-20T12:00:00Z", "report": "rollouts/x"}
-    newest = {"version": "v3", "outcome": "RolledBack", "startedAt": AT}
-    pending = {"job": "fraud-report-1", "startedAt": AT, **document}
-    status = saved.status_of(kept(service(history=[newest, known], report=pending)), 1)
-    assert "report" not in status
-    assert status["history"] == [{**newest, "report": saved.REPORT_UNKNOWN}, known]
+    newest = {"version": "v3", "revision": "sha256:cc", "outcome": "RolledBack", "startedAt": AT}
+    first = {"version": "v1", "revision": "sha256:aa", "outcome": "Promoted", "startedAt": AT}
+    pending = {"job": "fraud-report-1", "startedAt": AT, "revision": "sha256:cc", **document}
+    status = saved.status_of(kept(service(history=[newest, known, first], reports=[pending])), 1)
+    assert "reports" not in status
+    assert status["history"] == [{**newest, "report": saved.REPORT_UNKNOWN}, known, first]
     recorded = service(history=[known])
     assert saved.status_of(kept(recorded), 1)["history"] == [known], "what is on record stays"
 

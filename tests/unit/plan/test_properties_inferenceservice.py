@@ -182,8 +182,7 @@ class Drama:
                 roles = ("stable", "canary", "baseline", "previous")
                 known = [(status.get(role) or {}).get("name") for role in roles]
                 known.append((((status.get("rollout") or {}).get("replay") or {}).get("attempt") or {}).get("job"))
-                known.append((status.get("report") or {}).get("job"))
-                known.append((status.get("report") or {}).get("job"))
+                known.extend(report["job"] for report in status.get("reports") or ())
                 assert action.body["metadata"]["name"] in known, "nothing is made that status does not know"
 
     def check_refusals(self, before: Mapping[str, Any], status: Mapping[str, Any]) -> None:
