@@ -2,7 +2,8 @@
 
 What the report is made of stands in `status.reports` until the Job is there, so an operator that dies in between loses
 nothing; from then on it is the Job's input, and further rollouts may end before that is done. A report that cannot be
-made holds nothing up: its line of history says why. It must never decide about traffic. Used by `plan/inferenceservice.py`.
+made holds nothing up: its line of history says why. It must never decide about traffic. Used by
+`plan/inferenceservice.py`.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def _rollout_of(entry: PendingReport | RolloutSummary) -> tuple[str, str]:
 
 
 def _begun(service: InferenceService, status: InferenceServiceStatus, image: Image) -> _Step | None:
-    """Return the report of a rollout that has just ended: status remembers what it is made of until its Job is there."""
+    """Return the report of a rollout that has just ended; status remembers what it is made of."""
     line = _ended(service.status, status)
     if line is None or service.status.rollout is None:
         return None
