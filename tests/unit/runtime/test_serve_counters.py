@@ -44,3 +44,13 @@ def test_a_file_of_another_layout_or_of_a_living_process_is_not_read(tmp_path: P
     beside = counters(path, writers=4)
     beside.writer(0).answered(200, 1000)
     assert other.arm("second", "revision").requests == 0
+
+
+def test_many_rows_are_counted_as_each_by_itself(tmp_path: Path) -> None:
+    scores = [0.0, 0.1, 0.1 + 1e-12, 0.55, 0.9, 1.0, float("nan")] * 30
+    together, single = counters(tmp_path / "together"), counters(tmp_path / "single")
+    together.writer(0).predicted(scores)
+    for score in scores:
+        single.writer(0).predicted([score])
+    assert together.simple()["rows"] == len(scores)
+    assert together.predictions() == single.predictions()

@@ -197,6 +197,12 @@ BAD_TENSORS: list[tuple[Any, str]] = [
     (infer(AGE, {**RADIUS, "shape": [1], "data": [1]}), "expected shape [2] or [2, 1], got [1]"),
     (infer({**MATRIX, "shape": [1, 4]}), "expected shape [rows, 2], got [1, 4]"),
     (infer({**MATRIX, "datatype": "BYTES"}), "expected datatype FP32 or FP64, got BYTES"),
+    (infer({**MATRIX, "data": [5, 0, True, 0]}), "data[2]: expected a number, got a boolean"),
+    (infer({**MATRIX, "data": [5, 0, "15", 0]}), "data[2]: expected a number, got text"),
+    (infer({**MATRIX, "data": [5, 0, [15], 0]}), "data[2]: expected a number, got a list"),
+    (infer({**MATRIX, "data": [5, 0, 15, 1e39]}), "at most 3.4e38"),
+    (infer({**MATRIX, "data": [5, 0, 15]}), "needs 4 values, got 3"),
+    (infer({**MATRIX, "name": 5}), "name: expected text"),
     (infer(AGE, RADIUS, outputs=[{"name": "x"}]), "outputs: unknown x"),
 ]
 

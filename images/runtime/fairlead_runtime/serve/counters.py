@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fairlead.contract.jobs import ArmReport
 from fairlead_runtime.profile import PREDICTION, SCORE, ModelProfile
 
@@ -42,6 +44,7 @@ SIMPLE = (
     "wrong",
 )
 LATENCY_EDGES_MS = (0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000)
+_MANY = 64  # rows from which numpy counts faster than a loop
 _SLOTS = 96  # of SIMPLE, CODES, latency, prediction bins and judged cells together: 16 + 14 + 15 + 10 + 19
 
 
@@ -194,6 +197,10 @@ class Writer:
         """Count rows by the score or number that was predicted."""
         view, edges = self._view, self._prediction
         view[_ROWS] += len(scores)
+        if len(scores) > _MANY:
+            for cell, count in enumerate(np.bincount(np.searchsorted(edges, scores, "right")).tolist()):
+                view[PREDICTION_AT + cell] += count
+            return
         for score in scores:
             view[PREDICTION_AT + bisect_right(edges, score)] += 1
 

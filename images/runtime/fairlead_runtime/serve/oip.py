@@ -8,14 +8,16 @@ Called by `process`, which adds its routes to the public endpoint.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import orjson
 
-from .columns import Column, Columns, RequestError, Row, kind_of
+from .columns import LARGEST, Column, Columns, RequestError, Row, kind_of
 from .models import Outcome
-from .predict import Answers, Asked, Predictor, PublicEndpoint, Route, load_json, parse_json
+from .predict import MAX_ROWS, Answers, Asked, Predictor, PublicEndpoint, Route, load_json, parse_json
 from .served_model import EXTENSIONS, PLATFORM, SERVER_NAME, SERVER_VERSION, Output, ServedModel
 from .tensors import Tensor, check_head, decode, from_raw, from_values, to_raw
 from .wire import BINARY, Request, Response
@@ -77,6 +79,9 @@ class InferenceProtocol:
         encoder = _Encoder(self._model, self._answers, document)
         if row is not None:
             return row, encoder.encode
+        batch = _plain_batch(self._columns, document, request.body) if binary is None else None
+        if batch is not None:
+            return self._many(batch, encoder)
         found = decode(self._columns, _tensors(document, binary or b""))
         if isinstance(found, tuple):
             return found, encoder.encode
@@ -167,6 +172,34 @@ def _plain_row(columns: Columns, document: dict[str, Any]) -> Row | None:
         return None
     values = data[0] if len(data) == 1 and isinstance(data[0], list) else data
     return columns.checked(tuple(values)) if len(values) == count and isinstance(tensor.get("name"), str) else None
+
+
+def _plain_batch(columns: Columns, document: dict[str, Any], body: bytes) -> list[Column] | None:
+    """Return the columns of the commonest batches, floats in one flat [rows, columns] tensor; else None.
+
+    None also for all that is wrong with such a tensor: `decode` looks at each value and says what it is.
+    """
+    inputs, count = document.get("inputs"), len(columns.names)
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        return None
+    if not columns.all_numbers or count == 1 or not _is_plain_matrix(inputs[0], count):
+        return None
+    if b"true" in body or b"false" in body:  # which the next line would take for numbers
+        return None
+    try:
+        matrix = np.frombuffer(array("d", inputs[0]["data"])).reshape(-1, count)
+    except (TypeError, OverflowError):
+        return None
+    return list(matrix.T) if np.abs(matrix).max() <= LARGEST else None
+
+
+def _is_plain_matrix(tensor: dict[str, Any], count: int) -> bool:
+    shape, data = tensor.get("shape"), tensor.get("data")
+    if not isinstance(shape, list) or len(shape) != 2 or shape[1] != count or type(shape[0]) is not int:
+        return False
+    if tensor.get("datatype") not in _PLAIN or "parameters" in tensor or not isinstance(tensor.get("name"), str):
+        return False
+    return 1 < shape[0] <= MAX_ROWS and isinstance(data, list) and len(data) == shape[0] * count
 
 
 def _row_of_tensors(columns: Columns, inputs: list[Any]) -> Row | None:
