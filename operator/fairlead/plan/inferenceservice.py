@@ -16,6 +16,7 @@
 | Preparing: pods start | Reconciling Preparing, or what hinders them | Step, RollingBack; a first version: Serving |
 | Replaying: captured requests, no user | Reconciling Replaying, or what hinders it | Step, Held, RollingBack |
 | Step: the canary has a share | Reconciling CanaryProgressing | Step, Promoting, Held, RollingBack |
+| Step: the next one waits for pods | Reconciling CanaryProgressing, or what hinders them | Step, Held, RollingBack |
 | Step: the new revision gets copies of requests | Reconciling Shadowing | Promoting, Held, RollingBack |
 | Step: users are split and keep their revision | Reconciling ABTesting | Promoting, Held, RollingBack |
 | Held: both arms fail | Reconciling SharedIncident | Step, Promoting or Baking; RollingBack |
@@ -63,7 +64,7 @@ from .service_status import describe_rollout, traffic_of, url_of, with_ready
 from .serving_pods import ArmFacts, arm_facts, pods_of
 from .sizes import BAKING, JUDGED, active_state, wanted_sizes
 from .status import new_status
-from .stops import Seen
+from .stops import Seen, awaited_pods
 from .traffic import Share, effective_shares, is_whole, ratio_shares, routing_of
 from .trail import with_look
 from .types import Obj, Plan
@@ -139,7 +140,8 @@ def plan_inferenceservice(snapshot: InferenceServiceSnapshot, now: datetime) -> 
         promote=service.annotations.get(names.ANNOTATION_PROMOTE, ""),
         by_ratio=snapshot.by_ratio,
     )
-    after = describe_rollout(advance(status, seen), evidence, finding)
+    after = advance(status, seen)
+    after = describe_rollout(after, evidence, finding, awaited_pods(after, seen))
     return _as_plan(snapshot, seen, after, _Said(selection, route, asked.note, replayed))
 
 

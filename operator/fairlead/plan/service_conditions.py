@@ -33,6 +33,8 @@ from .sizes import (
     SHADOW,
     SIDE_BY_SIDE,
     STEP,
+    hindrance_of,
+    is_growing,
 )
 from .stops import GATEWAY_REQUIRED, INCONCLUSIVE, PREPARE_S, SUSPENDED, lacks_gateway
 
@@ -142,9 +144,19 @@ def _stepping(view: View, rollout: RolloutStatus) -> Conditions:
     if finding is None:
         replayed = rollout.replay
         skipped = f" Not replayed: {replayed.message}" if replayed and replayed.outcome == NOT_POSSIBLE else ""
-        return working(CANARY_PROGRESSING, f"{share}.{skipped}")
+        return _awaiting(view, CANARY_PROGRESSING, f"{share}.{skipped}")
     had = f"{finding.verdict.step_canary} of {spec.rollout.step.min_requests} requests in this step"
-    return working(CANARY_PROGRESSING, f"{share}, {had}: {finding.verdict.reason}.")
+    return _awaiting(view, CANARY_PROGRESSING, f"{share}, {had}: {finding.verdict.reason}.")
+
+
+def _awaiting(view: View, reason: str, said: str) -> Conditions:
+    """Add what keeps pods from running; where the next step waits for them, that is the reason."""
+    problem, rollout = hindrance_of(view.status, view.arms), view.status.rollout
+    assert rollout is not None
+    if not is_growing(view.status, view.service.spec, view.arms):
+        return working(reason, f"{said} Not all of its pods run: {problem.message}" if problem else said)
+    waits = f"{said} The next step, {rollout.next_weight} %, waits for its pods."
+    return working(problem.reason, f"{waits} {problem.message}") if problem else working(reason, waits)
 
 
 def _beside(view: View, rollout: RolloutStatus) -> Conditions:
@@ -156,9 +168,9 @@ def _beside(view: View, rollout: RolloutStatus) -> Conditions:
     if rollout.kind == SHADOW:
         gets = f"copies of {rollout.next_weight} % of the requests and its answers reach nobody"
         answers = shadow.sentence(view.status, view.service.spec)
-        return working(SHADOWING, f"{name} gets {gets}, {had} of {needed} requests{so_far}; {answers}.")
+        return _awaiting(view, SHADOWING, f"{name} gets {gets}, {had} of {needed} requests{so_far}; {answers}.")
     gets = f"{rollout.weight} % of new users, who keep it"
-    return working(AB_TESTING, f"{name} gets {gets}, {had} of {needed} requests{so_far}.")
+    return _awaiting(view, AB_TESTING, f"{name} gets {gets}, {had} of {needed} requests{so_far}.")
 
 
 def _reached(view: View, rollout: RolloutStatus) -> str:

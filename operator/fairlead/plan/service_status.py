@@ -39,9 +39,9 @@ def traffic_of(
 
 
 def describe_rollout(
-    status: InferenceServiceStatus, evidence: Evidence | None, finding: Finding | None
+    status: InferenceServiceStatus, evidence: Evidence | None, finding: Finding | None, awaited: str
 ) -> InferenceServiceStatus:
-    """Return the status with what the judge says now, as far as the rollout is still judged."""
+    """Return the status with what the judge says now, as far as the rollout is still judged, or what it waits for."""
     rollout = status.rollout
     if rollout is None or evidence is None or finding is None or active_state(rollout) == ROLLING_BACK:
         return status
@@ -50,7 +50,7 @@ def describe_rollout(
         "signals": describe_signals(finding),
     }
     if rollout.state != "Held":
-        said["message"] = finding.verdict.reason[:_TEXT]
+        said["message"] = (awaited or finding.verdict.reason)[:_TEXT]
     return status.model_copy(update={"rollout": rollout.model_copy(update=said)})
 
 

@@ -20,11 +20,13 @@ from .container_pods import PROXY, is_proxied
 from .jobs import OUT_OF_MEMORY, STORE_SILENT, STORE_UNREACHABLE, parse_summary
 from .pending_pods import Problem, pending_problem
 from .revision import LABEL_ARM
+from .status import sentence
 from .types import Obj
 
 CANARY_CRASHED = "CanaryCrashed"
 CANARY_UNAVAILABLE = "CanaryUnavailable"
 CANARY_NOT_READY = "CanaryNotReady"
+PODS_REFUSED = "PodsRefused"
 
 CRASHES = 2  # container restarts that make a crash; one may be bad luck
 # What a server says when it ends with exit code 10. The model itself, whatever serves it:
@@ -67,12 +69,14 @@ def arm_facts(deployment: Obj | None, pods: Sequence[Obj], served_since: datetim
     """Return what an arm's Deployment and pods say; `served_since` is when the arm got its present share, if any."""
     present = [pod for pod in pods if not _leaving(pod)]
     ready = sum(is_ready(pod) for pod in present)
+    replicas = int(((deployment or {}).get("spec") or {}).get("replicas", 0))
     return ArmFacts(
         exists=deployment is not None,
-        replicas=int(((deployment or {}).get("spec") or {}).get("replicas", 0)),
+        replicas=replicas,
         ready=ready,
         fault=_first(_fault(pod) for pod in present) or _crashes(present) or _unavailable(present, ready, served_since),
-        hindrance=_first(_hindrance(pod) for pod in present if not is_ready(pod)),
+        hindrance=_first(_hindrance(pod) for pod in present if not is_ready(pod))
+        or (_refused(deployment) if deployment and ready < replicas else None),
     )
 
 
@@ -86,9 +90,12 @@ def _leaving(pod: Obj) -> bool:
     return "deletionTimestamp" in pod["metadata"] or evicted or _condition(pod, "DisruptionTarget") == "True"
 
 
+def _conditions(obj: Obj) -> Sequence[Mapping[str, Any]]:
+    return (obj.get("status") or {}).get("conditions") or ()
+
+
 def _condition(pod: Obj, type_: str) -> str:
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return next((str(c.get("status")) for c in conditions if c.get("type") == type_), "")
+    return next((str(c.get("status")) for c in _conditions(pod) if c.get("type") == type_), "")
 
 
 def _main(pod: Obj) -> Mapping[str, Any]:
@@ -187,4 +194,15 @@ def _hindrance(pod: Obj) -> Problem | None:
     return Problem(info.reason, info.message) if info else Problem(STORE_UNREACHABLE, _UNREACHABLE)
 
 
+def _refused(deployment: Obj) -> Problem | None:
+    """Return why the API server takes no more pods of a Deployment: a quota, a limit range, a policy."""
+    said = next((c for c in _conditions(deployment) if c.get("type") == "ReplicaFailure"), {})
+    if said.get("status") != "True":
+        return None
+    why = sentence(str(said.get("message") or said.get("reason") or "")[:_QUOTED])
+    return Problem(PODS_REFUSED, f"The API server takes no more of its pods: {why} {_TAKEN}")
+
+
+_QUOTED = 300  # characters of the cluster's own words
+_TAKEN = "Raise the quota, ask for less in predictor.resources, or change what forbids them; then they start."
 _UNREACHABLE = f"{STORE_SILENT} The server tries again by itself."

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from fairlead.api.inferenceservice import InferenceServiceSpec, InferenceServiceStatus, RolloutStatus
 
+from .pending_pods import Problem
 from .serving_pods import ArmFacts
 
 PREPARING, STEP, PROMOTING, BAKING, HELD, ROLLING_BACK = (
@@ -163,6 +164,20 @@ def _rolling_back(
     if carrying == 0:
         return {}
     return {arm.name: Size(0, exact=True) for arm in (status.canary, status.baseline) if arm is not None}
+
+
+def hindrance_of(status: InferenceServiceStatus, arms: Mapping[str, ArmFacts]) -> Problem | None:
+    """Return what keeps pods of the canary, or of its baseline, from running."""
+    found = (arms.get(arm.name, ArmFacts()).hindrance for arm in (status.canary, status.baseline) if arm is not None)
+    return next((problem for problem in found if problem is not None), None)
+
+
+def is_growing(status: InferenceServiceStatus, spec: InferenceServiceSpec, arms: Mapping[str, ArmFacts]) -> bool:
+    """Say whether a step had all that it needs, and the next one waits for pods."""
+    rollout = status.rollout
+    if rollout is None or rollout.kind != CANARY or active_state(rollout) != STEP:
+        return False
+    return rollout.next_weight > rollout.weight and not is_sized(status, wanted_sizes(status, spec, arms), arms)
 
 
 def is_sized(status: InferenceServiceStatus, sizes: Mapping[str, Size], arms: Mapping[str, ArmFacts]) -> bool:

@@ -33,6 +33,8 @@ from .sizes import (
     SHADOW,
     SIDE_BY_SIDE,
     STEP,
+    hindrance_of,
+    is_growing,
     is_sized,
     wanted_sizes,
 )
@@ -171,8 +173,17 @@ def _overdue(status: InferenceServiceStatus, seen: Seen, state: str) -> Ending |
     if state == STEP and (hold is None or hold.reason == INCONCLUSIVE):
         if seen.spec.rollout.on_inconclusive == "Hold" or _has_passed(seen):
             return None
-        return endings.by_deadline(seen.spec.rollout.deadline, seen.finding)
+        return endings.by_deadline(seen.spec.rollout.deadline, seen.finding, awaited_pods(status, seen))
     return endings.by_deadline(seen.spec.rollout.deadline, seen.finding, hold.message) if hold else None
+
+
+def awaited_pods(status: InferenceServiceStatus, seen: Seen) -> str:
+    """Say which step waits for pods, and for what they wait; "" where none does."""
+    rollout = status.rollout
+    if rollout is None or not is_growing(status, seen.spec, seen.arms):
+        return ""
+    problem = hindrance_of(status, seen.arms)
+    return f"the step of {rollout.next_weight} % waits for its pods.{f' {problem.message}' if problem else ''}"
 
 
 def _has_passed(seen: Seen) -> bool:
@@ -279,17 +290,21 @@ def is_promoted_by_hand(status: InferenceServiceStatus, seen: Seen) -> bool:
 
 
 def _replaced(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold | None:
-    message = "The cluster took the canary's pods away; it gets no traffic until new ones are ready."
     gone = state in (STEP, PROMOTING) and seen.arm(status.canary).ready == 0
+    why = _hindered(seen.arm(status.canary))
+    message = f"The cluster took the canary's pods away; it gets no traffic until new ones are ready.{why}"
     return Hold(CANARY_REPLACED, message) if gone else None
 
 
 def _without_baseline(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold | None:
-    message = (
-        "No pod of the baseline is ready, so nothing can be compared. If none comes back, see `kubectl describe pod`."
-    )
     gone = state == STEP and status.baseline is not None and seen.arm(status.baseline).ready == 0
+    why = _hindered(seen.arm(status.baseline)) or " If none comes back, see `kubectl describe pod`."
+    message = f"No pod of the baseline is ready, so nothing can be compared.{why}"
     return Hold(BASELINE_NOT_READY, message) if gone else None
+
+
+def _hindered(arm: ArmFacts) -> str:
+    return f" {arm.hindrance.message}" if arm.hindrance else ""
 
 
 def _incident(_status: InferenceServiceStatus, seen: Seen, _state: str) -> Hold | None:
@@ -314,8 +329,8 @@ def _undecided(status: InferenceServiceStatus, seen: Seen, state: str) -> Hold |
     overdue = _is_past(rollout, seen, duration_s(seen.spec.rollout.deadline))
     if state != STEP or not overdue or _has_passed(seen) or seen.retry:
         return None
-    lacking = endings.lacking(seen.finding)
-    message = f"No verdict within {seen.spec.rollout.deadline}: {lacking}. {_UNTIL}"
+    lacking = awaited_pods(status, seen) or f"{endings.lacking(seen.finding)}."
+    message = f"No verdict within {seen.spec.rollout.deadline}: {lacking} {_UNTIL}"
     return Hold(INCONCLUSIVE, message)
 
 

@@ -93,14 +93,16 @@ def pods_run(world: Simulation, role: str = "all", more: Mapping[str, Any] | Non
             _add_pod(world, deployment, running(world))
 
 
-def _set_pods(world: Simulation, role: str, status: Json) -> None:
+def _set_pods(world: Simulation, role: str, status: Json, *, only_new: bool = False) -> None:
     for name in arm_names(world, role):
         deployment = world.find(f"Deployment/{name}")
+        there = [_address(pod) for pod in pods_of(world, name)] if only_new else []
         for _ in range(world.objects[deployment]["spec"]["replicas"] - len(pods_of(world, name))):
             _add_pod(world, deployment, status)
         for pod in pods_of(world, name):
-            world.update(_address(pod), {"status": None})
-            world.update(_address(pod), {"status": status})
+            if _address(pod) not in there:
+                world.update(_address(pod), {"status": None})
+                world.update(_address(pod), {"status": status})
 
 
 def _terminated(exit_code: int, message: Any, reason: str, restarts: int) -> Json:
@@ -123,11 +125,18 @@ def _pods_crash(world: Simulation, role: str, more: Mapping[str, Any]) -> None:
 def _pods_wait(world: Simulation, role: str, more: Mapping[str, Any]) -> None:
     if "unschedulable" in more:
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
-        _set_pods(world, role, {"phase": "Pending", "conditions": [{**condition, "message": more["unschedulable"]}]})
+        pending = {"phase": "Pending", "conditions": [{**condition, "message": more["unschedulable"]}]}
+        _set_pods(world, role, pending, only_new=more.get("only new", False))
         return
     waiting = {"reason": more.get("because", "ContainerCreating"), "message": more.get("message", "")}
     container = {"name": "main", "restartCount": 0, "state": {"waiting": waiting}}
     _set_pods(world, role, {"phase": "Pending", "conditions": [dict(_UNREADY)], "containerStatuses": [container]})
+
+
+def _pods_refused(world: Simulation, role: str, more: Mapping[str, Any]) -> None:
+    condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": more["message"]}
+    for name in arm_names(world, role):
+        world.update(world.find(f"Deployment/{name}"), {"status": {"conditions": [condition]}})
 
 
 def _pods_unready(world: Simulation, role: str, _more: Mapping[str, Any]) -> None:
@@ -263,6 +272,7 @@ HAPPENINGS |= {
     "pods run": pods_run,
     "pods crash": _pods_crash,
     "pods wait": _pods_wait,
+    "pods refused": _pods_refused,
     "pods lose readiness": _pods_unready,
     "pods go": _pods_go,
     "gateway answers": gateway_answers,
