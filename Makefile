@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 FAIRLEAD_CACHE ?= $(HOME)/.cache/fairlead
 export FAIRLEAD_CACHE
+# Tests start Python hundreds of times; where an environment forbids .pyc files, each start compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(FAIRLEAD_CACHE)/bin:$(PATH)
 STAMP := $(VENV)/.stamp-$(shell cat requirements/dev.txt pyproject.toml 2>/dev/null | sha256sum | cut -c1-12)
 PYTEST := $(BIN)/pytest
