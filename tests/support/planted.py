@@ -26,6 +26,7 @@ _REVISION = {
     "name": "serving-1",
     "version": "trained",
     "digest": _DIGEST,
+    "image": "fairlead-server:planted",
     "serve": _SERVE,
 }
 _PLANTS: tuple[tuple[Resource, str, Json, Json], ...] = (

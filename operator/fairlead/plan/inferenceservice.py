@@ -53,7 +53,7 @@ from . import replay, shadow
 from .analysis import Counters, Evidence, Finding, analyse
 from .children import Image, owner_of
 from .replay import ReplayNow
-from .revision import ServingImages, describe_revision
+from .revision import ServingImages, describe_revision, is_told
 from .rollout import advance, change
 from .rollout_report import ReportJobs, plan_reports
 from .route import ROUTE_PENDING, RouteFacts, conflict, find_claimant, route_facts
@@ -115,6 +115,7 @@ class _Asked:
 
 def plan_inferenceservice(snapshot: InferenceServiceSnapshot, now: datetime) -> Plan:
     """Return what to do for one InferenceService."""
+    snapshot = _grounded(snapshot)
     service = snapshot.service
     asked = _asked(service)
     status = _taken_note(service, asked, now)
@@ -143,6 +144,20 @@ def plan_inferenceservice(snapshot: InferenceServiceSnapshot, now: datetime) -> 
     after = advance(status, seen)
     after = describe_rollout(after, evidence, finding, awaited_pods(after, seen))
     return _as_plan(snapshot, seen, after, _Said(selection, route, asked.note, replayed))
+
+
+def _grounded(snapshot: InferenceServiceSnapshot) -> InferenceServiceSnapshot:
+    """Leave out roles that no Deployment stands for and status does not tell in full, such as one written by hand.
+
+    What status does not tell cannot be made; it is worked out anew from the spec, as if it had never been.
+    """
+    status, there = snapshot.service.status, snapshot.children.deployments
+    roles = {role: getattr(status, role) for role in ("stable", "canary", "baseline", "previous")}
+    lost = {role for role, arm in roles.items() if arm and arm.name not in there and not is_told(arm)}
+    if lost - {"previous"}:  # a rollout lacks one that it compares
+        lost |= {"rollout", "canary", "baseline"}
+    known = status.model_copy(update=dict.fromkeys(lost))
+    return replace(snapshot, service=replace(snapshot.service, status=known)) if lost else snapshot
 
 
 def _jobs(snapshot: InferenceServiceSnapshot) -> replay.Jobs:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from fairlead.api import names
 from fairlead.api.inferenceservice import InferenceService, Predictor, RevisionStatus, Scaling
 from fairlead.api.modelversion import ModelVersion
@@ -145,6 +147,16 @@ def threshold_of(revision: RevisionStatus | None) -> float | None:
     """Return the latency threshold that a revision's servers count by."""
     value = ((revision and revision.serve) or {}).get("latencyThresholdMs")
     return None if value is None else float(value)
+
+
+def is_told(revision: RevisionStatus) -> bool:
+    """Say whether a status tells all that a Deployment of the revision is made of."""
+    try:
+        Predictor.model_validate(revision.predictor or {})
+        ServeInput.model_validate(revision.serve)
+    except ValidationError:
+        return False
+    return bool(revision.name and revision.image)
 
 
 def arm_labels(owner: Owner, revision: RevisionStatus) -> dict[str, str]:
