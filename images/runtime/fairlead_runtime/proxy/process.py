@@ -2,17 +2,15 @@
 
 The kubelet starts the user's container only when this one answers, so the model's files lie there before it; and at the
 pod's end it asks the hook here first, so the user's server gets its SIGTERM only when no request needs it any more.
-Called by `__main__`; the only module here that knows signals and listening sockets.
+Called by `__main__`; the only module here that knows when to begin and to end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import socket
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,10 +29,10 @@ from fairlead_runtime.serve.capture import Counts, Feedback
 from fairlead_runtime.serve.control import Control, State
 from fairlead_runtime.serve.counters import Counters, Edges
 from fairlead_runtime.serve.flush import Flusher, Pace
-from fairlead_runtime.serve.http import HttpServer
 from fairlead_runtime.serve.ids import new_start_id
+from fairlead_runtime.serve.listening import listen, listen_internally, stop_event
 from fairlead_runtime.serve.loading import bins_of_other
-from fairlead_runtime.serve.wire import Endpoint, Limits
+from fairlead_runtime.serve.wire import Limits
 from fairlead_runtime.signature import Signature
 from fairlead_runtime.store import open_store
 
@@ -45,7 +43,6 @@ from .relay import Relay
 
 log = logging.getLogger("fairlead.proxy")
 
-_BACKLOG = 1024
 _SWEEP_S = 0.5
 _FLUSH_S = 10.0  # of the pod's grace period, after the drain
 _HOOK_S = 5.0  # for the kubelet to send its request
@@ -155,7 +152,7 @@ class Proxy:
 
     async def work(self, model: Model) -> int:
         """Serve until SIGTERM."""
-        stop = _stop_event()
+        stop = stop_event()
         threshold = self._document.latency_threshold_ms
         counters = Counters(2, Edges.of(threshold, model.profile), threshold, model.grid)
         counts = Counts(counters.writer(0).add, counters.writer(1).add)
@@ -169,7 +166,7 @@ class Proxy:
         for source in sources:
             source.attach(flusher.wake)
         flusher.start()
-        self._listeners.append(await self._listen(lambda: Client(relay), self._settings.port_http))
+        self._listeners.append(await listen(lambda: Client(relay), self._settings.host, self._settings.port_http))
         hook = await self._listen_for_drain(relay)
         internal = await self._internal(counters, feedback)
         watch = asyncio.create_task(self._watch())
@@ -191,21 +188,10 @@ class Proxy:
         hasher = hasher_of(self._environ, document.namespace, document.service)
         return Capture(document, signature, counts, hasher, Tally(counters.writer(1), counters.grid))
 
-    async def _listen(self, factory: Callable[[], asyncio.Protocol], port: int) -> asyncio.Server:
-        opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind((self._settings.host, port))
-        return await asyncio.get_running_loop().create_server(factory, sock=opened, backlog=_BACKLOG)
-
     async def _internal(self, counters: Counters, feedback: Feedback | None) -> list[asyncio.Server]:
-        control = Control(self._document, self._state, counters, feedback)
-        render = control.metrics_routes(lambda: metrics.render(self._document, counters))
-        routes: list[tuple[Endpoint, int]] = [
-            (control.control_routes(), self._settings.port_control),
-            (render, self._settings.port_metrics),
-        ]
-        limits = Limits(body_bytes=4 << 20, connections=1_000)
-        return [await self._listen(HttpServer(endpoint, limits).connect, port) for endpoint, port in routes]
+        control, settings = Control(self._document, self._state, counters, feedback), self._settings
+        ports = (settings.port_control, settings.port_metrics)
+        return await listen_internally(control, lambda: metrics.render(self._document, counters), settings.host, ports)
 
     async def _watch(self) -> None:
         """Say ready while the user's server is, also before its first request."""
@@ -265,10 +251,3 @@ async def _sweep(relay: Relay) -> None:
     while True:
         await asyncio.sleep(_SWEEP_S)
         relay.sweep()
-
-
-def _stop_event() -> asyncio.Event:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop

@@ -1,4 +1,4 @@
-"""The processes of one server: load, listen, answer, drain, end. The only module here that knows signals and sockets.
+"""The processes of one server: load, listen, answer, drain, end.
 
 With one worker everything runs in one process and one event loop. With more, this process forks them before anything
 with threads is loaded, keeps the internal ports for itself, and ends when a worker ends unasked: a crash must be seen
@@ -14,7 +14,6 @@ import logging
 import os
 import resource
 import signal
-import socket
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -38,16 +37,16 @@ from .grpc import GrpcAnswers, GrpcService
 from .http import HttpServer
 from .http2 import Http2Connection
 from .ids import new_start_id
+from .listening import listen, listen_internally, stop_event
 from .loading import Fetched, bins_of_other, fetch, load
 from .oip import InferenceProtocol
 from .predict import Answers, Predictor, PublicEndpoint, Route
 from .replay import Replay
 from .served_model import ServedModel
-from .wire import Endpoint, Limits
+from .wire import Limits
 
 log = logging.getLogger("fairlead.serve")
 
-_BACKLOG = 1024
 _SWEEP_S = 1.0
 _SPARE_FILES = 256  # for the store, the internal ports, and connections that are being refused
 _COUNTERS = "counters"  # in the pod's own folder, which a restart of the container leaves as it is
@@ -145,11 +144,12 @@ def serve(document: ServeInput, environ: Mapping[str, str]) -> int:
 
 async def _work(server: Server, index: int, *, with_control: bool) -> int:
     """Be worker `index` until SIGTERM."""
-    stop = _stop_event()
+    stop = stop_event()
     public, flusher = _public(server, index, own_feedback=with_control)
     if server.document.capture.percent:
         warm()
-    listeners = [await _listen(http, server.settings, port) for port, http in public.items()]
+    host = server.settings.host
+    listeners = [await listen(http.connect, host, port, shared=True) for port, http in public.items()]
     internal = await _internal(server, flusher.feedback) if with_control else []
     gc.collect()
     gc.freeze()  # what is loaded stays; the collector need not look at it again
@@ -219,26 +219,11 @@ def _capturing(server: Server, name: str, capture: Capture | None, counts: Count
 
 
 async def _internal(server: Server, feedback: Feedback | None) -> list[asyncio.Server]:
-    control = Control(server.document, server.state, server.counters, feedback)
-    routes: list[tuple[Endpoint, int]] = [
-        (control.control_routes(), server.settings.port_control),
-        (
-            control.metrics_routes(lambda: metrics.render(server.document, server.counters)),
-            server.settings.port_metrics,
-        ),
-    ]
-    limits = Limits(body_bytes=4 << 20, connections=1_000)
-    return [await _listen(HttpServer(endpoint, limits), server.settings, port) for endpoint, port in routes]
-
-
-async def _listen(http: HttpServer, settings: Settings, port: int) -> asyncio.Server:
-    """Listen on a port that several workers may share."""
-    loop = asyncio.get_running_loop()
-    opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    opened.bind((settings.host, port))
-    return await loop.create_server(http.connect, sock=opened, backlog=_BACKLOG)
+    control, settings = Control(server.document, server.state, server.counters, feedback), server.settings
+    ports = (settings.port_control, settings.port_metrics)
+    return await listen_internally(
+        control, lambda: metrics.render(server.document, server.counters), settings.host, ports
+    )
 
 
 async def _sweep_until(stop: asyncio.Event, public: Collection[HttpServer]) -> None:
@@ -260,13 +245,6 @@ async def _finish(settings: Settings, public: Collection[HttpServer], listeners:
         await asyncio.sleep(0.02)
     for http in public:
         http.close()
-
-
-def _stop_event() -> asyncio.Event:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
 
 
 # -- more than one worker
@@ -293,7 +271,7 @@ def _fork(server: Server, index: int) -> int:
 
 
 async def _watch(server: Server, workers: int, children: list[int]) -> int:
-    stop = _stop_event()
+    stop = stop_event()
     last = 2 * workers
     counts = Counts(server.counters.writer(last).add, server.counters.writer(last + 1).add)
     capturing = _capturing(server, "feedback", None, counts, server.counters.writer(last + 1).waits)
