@@ -295,9 +295,10 @@ async def test_a_report_that_was_on_its_way_is_not_made_again(
     assert await commands.restore(session, words(file=str(file))) == commands.OK
     await settled(running, audit)
     after = (await service_of(api, namespace))["status"]
-    of = pending["startedAt"]
     assert "reports" not in after
-    assert {line["startedAt"]: line.get("report") for line in after["history"]}[of] == REPORT_UNKNOWN
+    of = (pending["startedAt"], pending["revision"])
+    told = {(line["startedAt"], line["revision"]): line.get("report") for line in after["history"]}
+    assert told[of] == REPORT_UNKNOWN
     assert [job for job in await all_of(api, names.JOB, namespace) if "report" in job["metadata"]["name"]] == []
 
 
