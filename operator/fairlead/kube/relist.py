@@ -20,6 +20,7 @@ from fairlead.api.names import Resource
 
 from .client import Client, Page
 from .errors import ExpiredError, KubeError, NotFoundError, ServerError, ThrottledError, UnreachableError
+from .queue import Backoff
 from .store import Place, Store, place_of
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,9 @@ def selector_of(resource: Resource) -> str:
     return SELECTOR if resource.label_selected else ""
 
 
+PAGES = Backoff(base_s=0.2, max_s=2.5, jitter=0.5)  # eight tries of one page: 10 s of pauses
+
+
 @dataclass(frozen=True)
 class RelistSettings:
     """`jitter` is the share of the period added at random, so that kinds and replicas do not list together."""
@@ -42,8 +46,8 @@ class RelistSettings:
     retry_s: float = 5.0
     discovery_s: float = 60.0
     at_once: int = 4
-    page_retry_s: float = 0.2
-    page_tries: int = 8  # with a third of all requests failing, 200 pages come in 97 of 100 times; 10 s of pauses
+    pages: Backoff = PAGES
+    page_tries: int = 8  # with a third of all requests failing, 200 pages come in 97 of 100 times
 
 
 class Relist:
@@ -103,13 +107,13 @@ class Relist:
 
     async def _next_page(self, resource: Resource, namespace: str | None, token: str) -> Page:
         """Ask for a page until it comes: a long list that began anew at each error would never be whole."""
-        pause_s = self._settings.page_retry_s
-        for _ in range(self._settings.page_tries - 1):
+        settings = self._settings
+        for failures in range(1, settings.page_tries):
             try:
                 return await self._client.page(resource, namespace, selector_of(resource), token)
             except (UnreachableError, ThrottledError, ServerError) as error:
-                await asyncio.sleep(max(pause_s * (1 + self._rand()), min(error.retry_after_s, self._settings.retry_s)))
-                pause_s *= 1.5
+                asked_s = min(error.retry_after_s, settings.retry_s)
+                await asyncio.sleep(max(settings.pages.delay_s(failures, self._rand), asked_s))
         return await self._client.page(resource, namespace, selector_of(resource), token)
 
     async def fill(self, resources: Iterable[Resource]) -> None:

@@ -13,7 +13,8 @@ from tests.support.toy import TOY
 from fairlead.api.names import HTTP_ROUTE, JOB, POD
 from fairlead.kube.client import Client
 from fairlead.kube.errors import ServerError
-from fairlead.kube.relist import Relist, RelistSettings
+from fairlead.kube.queue import Backoff
+from fairlead.kube.relist import PAGES, Relist, RelistSettings
 from fairlead.kube.store import Store
 
 RESOURCES = (TOY, JOB)
@@ -92,7 +93,7 @@ async def test_a_long_list_goes_on_where_a_page_failed() -> None:
     async with fake_api(RESOURCES) as api:
         api.interfere = serve
         client, store = Client(api.connection()), Store()
-        await Relist(client, store, settings=RelistSettings(page_retry_s=0.001)).relist(TOY)
+        await Relist(client, store, settings=RelistSettings(pages=Backoff(base_s=0.001))).relist(TOY)
         assert {f"a-{number}" for number in range(40)} == {obj["metadata"]["name"] for obj in store.list(TOY)}
         asked = api.queries(TOY, watch=False)
         assert len([query for query in asked if "continue" not in query]) == 1
@@ -109,11 +110,17 @@ async def test_a_page_that_never_comes_is_an_error_in_the_end() -> None:
     async with fake_api(RESOURCES) as api:
         api.interfere = serve
         client = Client(api.connection())
-        relist = Relist(client, Store(), settings=RelistSettings(page_retry_s=0.001))
+        relist = Relist(client, Store(), settings=RelistSettings(pages=Backoff(base_s=0.001)))
         with pytest.raises(ServerError):
             await relist.relist(TOY)
         assert len(api.queries(TOY, watch=False)) == 1 + 8
         await client.close()
+
+
+def test_all_tries_of_a_page_take_some_ten_seconds() -> None:
+    """Long enough for an API server that restarts, and no longer: a start is tried again as a whole."""
+    failed = range(1, RelistSettings().page_tries)
+    assert sum(PAGES.delay_s(failures, lambda: 0.5) for failures in failed) == pytest.approx(10.5)
 
 
 async def test_only_served_resources_are_discovered() -> None:
