@@ -89,8 +89,7 @@ check-rules: promtool ## Alert rules by promtool: they parse, and fire where tes
 
 .PHONY: test-e2e
 test-e2e: venv cluster images cluster-load ## The demo's story, each kind and each bad input on kind
-	$(PYTEST) tests/e2e/test_demo.py -q -s
-	$(PYTEST) tests/e2e -q -n 3 --maxschedchunk 1 --ignore tests/e2e/test_demo.py --ignore tests/e2e/rollouts --ignore tests/e2e/test_rollout.py --durations 8
+	$(PYTEST) tests/e2e -q -n 4 --maxschedchunk 1 --ignore tests/e2e/rollouts --ignore tests/e2e/test_rollout.py --ignore tests/e2e/argo --durations 8
 
 .PHONY: test-rollouts
 test-rollouts: venv cluster images cluster-load ## Rollouts under steady load on kind: steps, each bad version, changes, outages
@@ -147,6 +146,10 @@ conformance: bench-peers ## The Open Inference Protocol asked by three public cl
 .PHONY: bench-rest
 bench-rest: venv ## Writes and memory of the operator in 5 min at rest; after `make demo`
 	$(BIN)/python -m tests.perf.at_rest
+
+.PHONY: bench-gather
+bench-gather: venv ## A support bundle of a thousand objects: time, memory, size; 3 min
+	PYTHONPATH=operator:. $(BIN)/python -m tests.perf.bench_gather
 
 .PHONY: bench-plans
 bench-plans: venv ## How long planners take, by kind

@@ -45,23 +45,26 @@ class Bundle:
         """The folder in the archive, and the archive's name without its suffix."""
         return f"fairlead-{self.at:%Y%m%dT%H%M%SZ}"
 
-    def add_objects(self, path: str, cleaned: Sequence[Obj]) -> None:
-        """Add objects of one resource, cleaned, as a JSON list that kubectl can read."""
-        document = {"apiVersion": "v1", "kind": "List", "items": list(cleaned)}
-        self.files[path] = json.dumps(document, indent=1, sort_keys=True) + "\n"
+    def add_objects(self, path: str, texts: Sequence[str]) -> None:
+        """Add objects of one resource, each as `object_text`, as a JSON list that kubectl can read."""
+        items = ",\n".join(texts)
+        self.files[path] = f'{{"apiVersion": "v1", "kind": "List", "items": [\n{items}\n]}}\n'
+
+    def add_events(self, path: str, lines: Sequence[str]) -> None:
+        """Add events, oldest first."""
+        self.files[path] = redact("\n".join(sorted(lines)) + "\n")
 
     def add_text(self, path: str, text: str) -> None:
         """Add lines of a log or of metrics."""
         self.files[path] = redact(text)
 
-    def look_at(self, objects: Sequence[Obj]) -> None:
-        """Note those of our objects that are not Ready, for the index page."""
-        for obj in objects:
-            state = state_of(obj)
-            if state.standing is not Standing.READY:
-                metadata = obj["metadata"]
-                title = f"{obj['kind']} {metadata.get('namespace', '')}/{metadata['name']}"
-                self.problems.append((title, str(state), redact(state.message)))
+    def look_at(self, obj: Obj) -> None:
+        """Note one of our objects for the index page if it is not Ready."""
+        state = state_of(obj)
+        if state.standing is not Standing.READY:
+            metadata = obj["metadata"]
+            title = f"{obj['kind']} {metadata.get('namespace', '')}/{metadata['name']}"
+            self.problems.append((title, str(state), redact(state.message)))
 
 
 def clean(obj: Obj) -> Any:
@@ -73,17 +76,19 @@ def clean(obj: Obj) -> Any:
     return redact_tree({**obj, "metadata": metadata})
 
 
-def event_lines(events: Sequence[Obj]) -> str:
-    """Return events as lines, oldest first."""
-    lines = []
-    for event in events:
-        about, series = event.get("regarding") or {}, event.get("series") or {}
-        at = str(series.get("lastObservedTime") or event.get("eventTime") or event.get("deprecatedLastTimestamp") or "")
-        count = series.get("count") or event.get("deprecatedCount") or 1
-        subject = f"{about.get('kind', '')} {about.get('namespace', '')}/{about.get('name', '')}"
-        words = (at, event.get("type"), event.get("reason"), subject, f"x{count}", event.get("note"))
-        lines.append("\t".join(str(word or "") for word in words))
-    return redact("\n".join(sorted(lines)) + "\n")
+def object_text(cleaned: Obj) -> str:
+    """Return an object as a file shows it; a tenth of what the object itself takes in memory."""
+    return json.dumps(cleaned, indent=1, sort_keys=True)
+
+
+def event_line(event: Obj) -> str:
+    """Return an event as a line that begins with its time."""
+    about, series = event.get("regarding") or {}, event.get("series") or {}
+    at = str(series.get("lastObservedTime") or event.get("eventTime") or event.get("deprecatedLastTimestamp") or "")
+    count = series.get("count") or event.get("deprecatedCount") or 1
+    subject = f"{about.get('kind', '')} {about.get('namespace', '')}/{about.get('name', '')}"
+    words = (at, event.get("type"), event.get("reason"), subject, f"x{count}", event.get("note"))
+    return "\t".join(str(word or "") for word in words)
 
 
 def render_index(bundle: Bundle) -> str:

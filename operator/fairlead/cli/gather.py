@@ -21,7 +21,7 @@ from fairlead.kube.errors import KubeError
 from fairlead.kube.lease import LEASE
 from fairlead.kube.recorder import EVENT
 
-from .bundle import Bundle, Obj, clean, event_lines
+from .bundle import Bundle, Obj, clean, event_line, object_text
 
 COLLECT_S = 45.0  # of the promised 60: what is left is for packing
 AT_ONCE = 8
@@ -33,6 +33,7 @@ OPERATOR = "app.kubernetes.io/name=fairlead,app.kubernetes.io/component=operator
 CRD = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 OPERATOR_POD = Resource("v1", "Pod", "pods")
 OPERATOR_DEPLOYMENT = Resource("apps/v1", "Deployment", "deployments")
+See = Callable[[Obj], None]
 CHILDREN = tuple(r for r in names.RESOURCES if r not in names.OWN_KINDS)
 
 
@@ -46,6 +47,10 @@ class Scope:
     def __str__(self) -> str:
         """Return the scope in words."""
         return f"namespace {self.namespace}" if self.namespace else "all namespaces"
+
+
+def _look_away(_: Obj) -> None:
+    """See nothing in an object."""
 
 
 class Gathering:
@@ -66,20 +71,27 @@ class Gathering:
                 return
         del self.bundle.missing[path]
 
-    async def objects(self, path: str, resource: Resource, namespace: str | None, selector: str = "") -> list[Obj]:
-        """Collect the objects of a resource, as many as come in time; none that may be seen is no file."""
-        found: list[Obj] = []
+    async def objects(
+        self, path: str, resource: Resource, namespace: str | None, selector: str = "", see: See = _look_away
+    ) -> None:
+        """Collect the objects of a resource, as many as come in time; none that may be seen is no file.
+
+        Of each the text alone is kept: a thousand objects with their children would take more memory than the rest.
+        """
+        texts: list[str] = []
 
         async def collect() -> None:
             async for page in self._client.pages(resource, namespace, selector):
-                found.extend(clean(obj) for obj in page.items)
+                for obj in page.items:
+                    cleaned = clean(obj)
+                    texts.append(object_text(cleaned))
+                    see(cleaned)
 
         try:
             await self.part(path, collect)
         finally:
-            if found:
-                self.bundle.add_objects(path, found)
-        return found
+            if texts:
+                self.bundle.add_objects(path, texts)
 
     async def text(self, path: str, read: Callable[[], Awaitable[str]]) -> None:
         """Collect one text."""
@@ -121,21 +133,25 @@ class Gathering:
 
     async def operator(self, namespace: str | None) -> None:
         """Collect the operator: Deployment, Lease, pods, logs, metrics, events."""
-        deployments = await self.objects("operator/deployments.json", OPERATOR_DEPLOYMENT, namespace, OPERATOR)
-        for deployment in deployments:
+        homes: set[str] = set()
+
+        def see(deployment: Obj) -> None:
             images = [c["image"] for c in deployment["spec"]["template"]["spec"]["containers"]]
             self.bundle.versions[f"operator {deployment['metadata']['name']}"] = ", ".join(images)
-        homes = sorted({str(deployment["metadata"]["namespace"]) for deployment in deployments})
+            homes.add(str(deployment["metadata"]["namespace"]))
+
+        await self.objects("operator/deployments.json", OPERATOR_DEPLOYMENT, namespace, OPERATOR, see)
         if not homes:
             self.bundle.missing["operator"] = "no operator was found; name its namespace with --operator-namespace"
         async with asyncio.TaskGroup() as group:
-            for home in homes:
+            for home in sorted(homes):
                 group.create_task(self._operator_pods(home))
                 group.create_task(self.objects(f"operator/{home}/leases.json", LEASE, home))
                 group.create_task(self.events(f"operator/{home}/events.txt", home))
 
     async def _operator_pods(self, home: str) -> None:
-        pods = await self.objects(f"operator/{home}/pods.json", OPERATOR_POD, home, OPERATOR)
+        pods: list[Obj] = []
+        await self.objects(f"operator/{home}/pods.json", OPERATOR_POD, home, OPERATOR, pods.append)
         async with asyncio.TaskGroup() as group:
             group.create_task(self.logs("operator/logs", pods, OPERATOR_LINES))
             for pod in pods:
@@ -145,26 +161,36 @@ class Gathering:
                 group.create_task(self.text(f"operator/metrics/{name}.txt", read))
 
     async def events(self, path: str, namespace: str | None) -> None:
-        """Collect events as lines."""
-        found: list[Obj] = []
+        """Collect events as lines, as many as come in time."""
+        lines: list[str] = []
 
         async def collect() -> None:
             async for page in self._client.pages(EVENT, namespace):
-                found.extend(page.items)
-            self.bundle.files[path] = event_lines(found)
+                lines.extend(map(event_line, page.items))
 
-        await self.part(path, collect)
+        try:
+            await self.part(path, collect)
+        finally:
+            if lines:
+                self.bundle.add_events(path, lines)
 
     async def own(self, resource: Resource, namespace: str | None) -> None:
         """Collect our objects of one kind."""
-        self.bundle.look_at(await self.objects(f"objects/{resource.plural}.json", resource, namespace))
+        await self.objects(f"objects/{resource.plural}.json", resource, namespace, see=self.bundle.look_at)
 
     async def children(self, resource: Resource, namespace: str | None) -> None:
         """Collect what the operator made, and Gateways; of pods also the logs."""
-        selector = OURS if resource.label_selected else ""
-        found = await self.objects(f"objects/{resource.plural}.json", resource, namespace, selector)
-        if resource == names.POD:
-            await self.logs("logs", found, POD_LINES)
+        selector, pods = OURS if resource.label_selected else "", list[Obj]()
+        keep = (lambda pod: pods.append(_for_logs(pod))) if resource == names.POD else _look_away
+        await self.objects(f"objects/{resource.plural}.json", resource, namespace, selector, keep)
+        await self.logs("logs", pods, POD_LINES)
+
+
+def _for_logs(pod: Obj) -> Obj:
+    """Return of a pod what its logs are asked for with."""
+    metadata = pod["metadata"]
+    where = {"name": metadata["name"], "namespace": metadata["namespace"]}
+    return {"metadata": where, "status": pod.get("status")}
 
 
 def _is_fine(pod: Obj) -> tuple[bool, str]:

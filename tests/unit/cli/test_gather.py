@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import json
 import tarfile
+import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -13,6 +16,7 @@ from fairlead.cli.bundle import pack
 from fairlead.cli.gather import Scope, gather
 from fairlead.kube.client import Client, Page
 from fairlead.kube.errors import NotFoundError
+from fairlead.kube.recorder import EVENT
 
 from .objects import Obj, world
 
@@ -89,3 +93,46 @@ async def test_without_an_operator_the_page_says_how_to_name_it() -> None:
     api.lists.pop(("deployments", ""))
     bundle = await gather(cast(Client, api), Scope("fraud"), AT)
     assert "--operator-namespace" in bundle.missing["operator"]
+
+
+async def test_of_many_objects_no_more_is_kept_than_their_text() -> None:
+    api = Api()
+    api.lists["jobs", "fraud"] = []
+
+    async def pages(resource: Resource, namespace: str | None = None, _: str = "") -> AsyncIterator[Page]:
+        for number in range(30 if resource.plural == "jobs" else 0):
+            yield Page([fat(f"{number}-{each}") for each in range(10)], "1")
+
+    api.pages = pages  # type: ignore[assignment,method-assign]
+    tracemalloc.start()
+    bundle = await gather(cast(Client, api), Scope("fraud"), AT)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(json.loads(bundle.files["objects/jobs.json"])["items"]) == 300
+    # the text, and while the file is put together twice more; the objects themselves would be ten times as much
+    assert peak < 4 * sum(map(len, bundle.files.values()))
+
+
+def fat(name: str) -> Obj:
+    """Return an object of many small values, as specs of pods are."""
+    values = [{"name": f"N{number}", "value": str(number), "optional": True} for number in range(40)]
+    return {"metadata": {"name": name, "namespace": "fraud"}, "spec": {"env": values}}
+
+
+async def test_events_that_do_not_end_in_time_are_there_as_far_as_they_came() -> None:
+    api, never = Api(), asyncio.Event()
+    pages = api.pages
+
+    async def endless(resource: Resource, namespace: str | None = None, _: str = "") -> AsyncIterator[Page]:
+        if resource != EVENT:
+            async for page in pages(resource, namespace):
+                yield page
+            return
+        yield Page([{"eventTime": "2026-11-21T12:00:00Z", "note": "password=Zx81-canary-value"}], "1")
+        await never.wait()
+
+    api.pages = endless  # type: ignore[method-assign]
+    bundle = await gather(cast(Client, api), Scope("fraud"), AT, limit_s=0.5)
+    assert bundle.missing["events.txt"] == "time was up"
+    assert "2026-11-21T12:00:00Z" in bundle.files["events.txt"]
+    assert PLANTED not in bundle.files["events.txt"]
