@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 from tests.e2e.bundle import write_bundle
 from tests.e2e.team import Team, install_operator, operator_restarts
 from tests.support.status_laws import breaches
 
+HelmAlone = Callable[[], AbstractContextManager[IO[str]]]
 ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts" / "e2e"
 
 
@@ -36,21 +39,41 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 _FAILURE = pytest.StashKey[str]()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The demo takes longest, so it begins first."""
+    items.sort(key=lambda item: "test_demo" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
-def operator(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Fairlead, installed by its chart; once per run, whichever worker comes first."""
+def helm_alone(tmp_path_factory: pytest.TempPathFactory) -> HelmAlone:
+    """A lock of all workers: Helm refuses a second command on a release while one is under way."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     marker = tmp_path_factory.getbasetemp().parent / f"fairlead-installed-{run}"
-    with marker.open("a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+
+    @contextmanager
+    def alone() -> Iterator[IO[str]]:
+        with marker.open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+
+    return alone
+
+
+@pytest.fixture(scope="session")
+def operator(helm_alone: HelmAlone) -> str:
+    """Fairlead, installed by its chart; once per run, whichever worker comes first. The chart's value of this run."""
+    with helm_alone() as file:
         file.seek(0)
-        if not file.read():
-            install_operator()
-            file.write("installed\n")
+        stamp = file.read()
+        if not stamp:
+            stamp = install_operator()
+            file.write(stamp)
+    return stamp
 
 
 @pytest.fixture
-def team(request: pytest.FixtureRequest, operator: None) -> Iterator[Team]:
+def team(request: pytest.FixtureRequest, operator: str) -> Iterator[Team]:
     """A namespace of its own with a store, under restricted pod security; status laws are checked at its end."""
     team = Team.create(request.node.name)
     restarts = operator_restarts()

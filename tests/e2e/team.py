@@ -41,14 +41,18 @@ def refused(*words: str, given: Mapping[str, Any] | None = None) -> str:
     return done.stderr
 
 
-def install_operator() -> None:
-    """Install or upgrade Fairlead by its chart, under restricted pod security, and wait until it is ready."""
+def install_operator() -> str:
+    """Install or upgrade Fairlead by its chart, under restricted pod security, and wait until it is ready.
+
+    Return the value that makes its pods new ones; the same value again changes nothing.
+    """
     kubectl("apply", "-f", "-", given=json.dumps(restricted_namespace(SYSTEM)))
     command = ["helm", "upgrade", "--install", "fairlead", str(ROOT / "charts/fairlead"), "--kube-context", CONTEXT]
     where = ["-n", SYSTEM, "--wait", "--timeout", "3m"]
-    stamp = ["--set", f"podAnnotations.fairlead\\.dev/installed=t{int(time.time())}"]
-    done = subprocess.run([*command, *where, *stamp], capture_output=True, text=True, check=False)
+    stamp = f"podAnnotations.fairlead\\.dev/installed=t{int(time.time())}"
+    done = subprocess.run([*command, *where, "--set", stamp], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return stamp
 
 
 def operator_restarts() -> int:

@@ -124,7 +124,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused_at_apply(case: str, operator: None) -> None:
+def test_refused_at_apply(case: str, operator: str) -> None:
     (kind, spec), words = REFUSED[case]
     body = manifest(kind, "refused", {name: value for name, value in spec.items() if value is not None})
     config.load_kube_config(context=CONTEXT)
