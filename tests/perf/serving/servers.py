@@ -273,8 +273,9 @@ def _await_answer(running: Running, process: subprocess.Popen[bytes], log: Path)
             running.ask(row)
             return
         except urllib.error.HTTPError as error:
-            if error.code not in (404, 503):  # routes and models come one after the other while a peer starts
-                raise RuntimeError(f"{running.name}: {error.code} {error.read()[:500]!r}") from None
+            said = error.read()[:500]
+            if error.code not in (404, 503) and b"not ready" not in said:  # while routes and models of a peer come
+                raise RuntimeError(f"{running.name}: {error.code} {said!r}") from None
         except OSError:
             pass  # not listening yet
         time.sleep(0.01)
