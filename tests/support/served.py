@@ -27,6 +27,7 @@ from fairlead_runtime.store import LocalStore
 
 ROOT = Path(__file__).resolve().parents[2]
 REVISION = "sha256:" + "5e" * 32
+ABSENT = Path(__file__).parent / "absent"  # what the server's image does not have
 START_S = 60.0
 
 
@@ -84,7 +85,7 @@ class Served:
         work = Path(tempfile.mkdtemp(dir=self.folder))
         environ = {
             **os.environ,
-            "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT / 'images' / 'runtime'}",
+            "PYTHONPATH": ":".join(map(str, (ABSENT, ROOT / "operator", ROOT / "images" / "runtime"))),
             env.INPUT_FILE: str(input_file),
             env.WORK_DIR: str(work),
             env.POD_NAME: "pod-1",

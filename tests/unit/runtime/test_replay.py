@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -106,24 +107,37 @@ def carriers(count: int, others: int) -> list[dict[str, Any]]:
     return [*known, *({"delay": 1.0, "carrier": "B6"} for _ in range(others))]
 
 
-def test_two_swapped_features_are_caught_before_the_first_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pair = Pair.start(tmp_path, (linear(), swapped()), SIGNATURE, numbers(300))
-    said = pair.replay(monkeypatch)
+@pytest.fixture(scope="module")
+def alike(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two versions that are the same; for all tests of this file, since a replay changes nothing."""
+    pair = Pair.start(tmp_path_factory.mktemp("alike"), (linear(), linear()), SIGNATURE, numbers(300))
+    yield pair
     pair.stop()
+
+
+@pytest.fixture(scope="module")
+def unlike(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """A candidate that takes its two numbers the other way round."""
+    rows = [{"age": n % 20, "mean radius": n / 30} for n in range(420)]
+    pair = Pair.start(tmp_path_factory.mktemp("unlike"), (linear(), swapped()), SIGNATURE, rows)
+    yield pair
+    pair.stop()
+
+
+def test_two_swapped_features_are_caught_before_the_first_user(unlike: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = unlike.replay(monkeypatch)
     assert said.outcome == "Failed"
-    assert (said.checks[0].signal, said.checks[0].slice, said.requests) == ("Disagreement", "", 300)
+    assert (said.checks[0].signal, said.checks[0].slice, said.requests) == ("Disagreement", "", 420)
     assert 40 < said.checks[0].percent < 60
-    assert "300 captured requests of tumor-1 were sent to tumor-2 and to it" in said.message
+    assert "420 captured requests of tumor-1 were sent to tumor-2 and to it" in said.message
     assert "% of its answers differ, surely over" in said.message
 
 
-def test_a_version_that_answers_alike_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pair = Pair.start(tmp_path, (linear(), linear()), SIGNATURE, numbers(300))
-    said = pair.replay(monkeypatch)
-    few = pair.replay(monkeypatch, min_requests=400)
-    newest = pair.replay(monkeypatch, requests=60)
-    long_ago = pair.replay(monkeypatch, rollout="2026-01-01T00:00:00Z")
-    pair.stop()
+def test_a_version_that_answers_alike_passes(alike: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = alike.replay(monkeypatch)
+    few = alike.replay(monkeypatch, min_requests=400)
+    newest = alike.replay(monkeypatch, requests=60)
+    long_ago = alike.replay(monkeypatch, rollout="2026-01-01T00:00:00Z")
     assert (said.outcome, said.requests, said.compared) == ("Passed", 300, 3)
     assert "0 % of its answers differ (limit 5)" in said.message
     assert (few.outcome, few.message) == (
@@ -162,13 +176,11 @@ def test_what_captures_do_not_show_is_not_replayed(tmp_path: Path, monkeypatch: 
 
 
 def test_a_column_that_only_the_candidate_takes_cannot_be_replayed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alike: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pair = Pair.start(tmp_path, (linear(), linear()), SIGNATURE, numbers(60))
     more = [*SIGNATURE.inputs, Input(name="new", type="Float", datatype="FP32")]
-    wider = store_artifact(tmp_path / "store", linear(), SIGNATURE.model_copy(update={"inputs": more}))
-    said = pair.replay(monkeypatch, candidate=wider)
-    pair.stop()
+    wider = store_artifact(alike.folder / "store", linear(), SIGNATURE.model_copy(update={"inputs": more}))
+    said = alike.replay(monkeypatch, candidate=wider)
     assert said.outcome == "NotPossible"
     assert "do not show new" in said.message
 
@@ -184,23 +196,19 @@ def test_the_route_is_not_there_without_the_token(tmp_path: Path) -> None:
     server.stop()
 
 
-def test_a_server_that_cannot_be_reached_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_cannot_be_reached_proves_nothing(alike: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Arm, "__init__", _hasty(Arm.__init__))
-    pair = Pair.start(tmp_path, (linear(), linear()), SIGNATURE, numbers(60))
     for url in ("candidate_url", "stable_url"):
         with pytest.raises(StoreError, match=r"127\.0\.0\.1:9 cannot be reached"):
-            pair.replay(monkeypatch, **{url: "http://127.0.0.1:9"})
-    pair.stop()
+            alike.replay(monkeypatch, **{url: "http://127.0.0.1:9"})
 
 
 def _hasty(make: Any) -> Any:
     return lambda self, url, token: make(self, url, token, pause_s=0.0)
 
 
-def test_an_older_server_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pair = Pair.start(tmp_path, (linear(), linear()), SIGNATURE, numbers(60))
-    said = pair.replay(monkeypatch, stable_url=f"http://127.0.0.1:{pair.stable.control}")
-    pair.stop()
+def test_an_older_server_is_not_asked(alike: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = alike.replay(monkeypatch, stable_url=f"http://127.0.0.1:{alike.stable.control}")
     assert said.outcome == "NotPossible"
     assert "does not know the route for replays" in said.message
 
@@ -213,7 +221,7 @@ def test_an_arm_takes_a_silence_for_a_failure() -> None:
 def answers(chance: np.random.Generator, bad: Any, slow: Any, label: Any) -> list[Answer]:
     return [
         Answer(500 if b else 200, None if b else int(v), 100.0 if s else 1.0)
-        for b, s, v in zip(bad, slow, label, strict=True)
+        for b, s, v in zip(bad.tolist(), slow.tolist(), label.tolist(), strict=True)
     ]
 
 
@@ -268,11 +276,8 @@ def test_of_several_targets_each_is_compared_by_its_own_spread() -> None:
         assert next(c for c in compare(stable, said, [], LIMITS) if c.signal == "Disagreement").percent == percent
 
 
-def test_a_summary_fits_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wide = [{"age": n % 20, "mean radius": n / 30} for n in range(420)]
-    pair = Pair.start(tmp_path, (linear(), swapped()), SIGNATURE, wide)
-    said = pair.replay(monkeypatch, slices=["age", "mean radius"])
-    pair.stop()
+def test_a_summary_fits_its_limit(unlike: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = unlike.replay(monkeypatch, slices=["age", "mean radius"])
     assert len(said.checks) == 10
     assert said.compared > 10
     assert len(json.dumps(said.to_json_object())) < 3072
