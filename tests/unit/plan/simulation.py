@@ -6,7 +6,7 @@ AlreadyExists, garbage collection, Jobs with pods. It must never know anything o
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 import fnmatch
 import json
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
@@ -37,10 +37,17 @@ def run_now(coroutine: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("a gather waited for something that the simulation does not have")
 
 
+def copied(value: Any) -> Any:
+    """Return a copy of JSON that shares no mapping and no list; several times faster than copy.deepcopy."""
+    if isinstance(value, dict):
+        return {key: copied(item) if isinstance(item, dict | list) else item for key, item in value.items()}
+    return [copied(item) for item in value] if isinstance(value, list) else value
+
+
 def merged(base: Any, change: Any) -> Any:
     """Return `base` with `change` merged into it: mappings deeply, null removes, everything else replaces."""
     if not isinstance(base, Mapping) or not isinstance(change, Mapping):
-        return copy.deepcopy(change)
+        return copied(change)
     result = dict(base)
     for key, value in change.items():
         if value is None:
@@ -84,6 +91,11 @@ class Simulation:
     _counter: int = 0
     _applied: dict[Address, Obj] = field(default_factory=dict)
 
+    def copy(self) -> Simulation:
+        """Return a world that goes its own way from here."""
+        lists = {"log_lines": copied(self.log_lines), "arms": dict(self.arms), "_applied": dict(self._applied)}
+        return dataclasses.replace(self, objects=copied(self.objects), **lists)
+
     # --- the read-only side that gather sees ---
 
     @property
@@ -125,7 +137,7 @@ class Simulation:
 
     def create(self, body: Obj) -> Json:
         """Add an object as the API server would; an existing one of that name is an error of the test."""
-        obj = copy.deepcopy(dict(body))
+        obj = copied(dict(body))
         resource = names.BY_KIND.get(obj["kind"])
         obj.setdefault("apiVersion", resource.api_version if resource else "v1")
         metadata = obj.setdefault("metadata", {})
@@ -225,7 +237,7 @@ class Simulation:
         json.dumps(status)  # a status is plain JSON
         old = self.objects[address]
         metadata = {**old["metadata"], "resourceVersion": str(self._next())}
-        self.objects[address] = {**old, "metadata": metadata, "status": copy.deepcopy(dict(status))}
+        self.objects[address] = {**old, "metadata": metadata, "status": copied(dict(status))}
         return f"Status {key.kind}/{key.name}"
 
     def _act(self, action: Action) -> str:
@@ -257,7 +269,7 @@ class Simulation:
     def _apply(self, body: Obj) -> str:
         address = address_of(body)
         before = self._applied.get(address, body)
-        self._applied[address] = copy.deepcopy(dict(body))
+        self._applied[address] = copied(dict(body))
         if address not in self.objects:
             self.create(body)
         elif covers(self.objects[address], body) and before == body:

@@ -8,7 +8,6 @@ the same is done for the states that need them: tests/e2e/test_deletion.py, test
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ def test_deletion_in_each_state_of_a_story(path: Path) -> None:
         nonlocal states
         states += 1
         address = (teller.key.kind, teller.key.namespace, teller.key.name)
-        delete_and_look(copy.deepcopy(teller.world), address)
+        delete_and_look(teller.world.copy(), address)
         return False
 
     teller.tell(until=delete_here)
@@ -71,7 +70,7 @@ def delete_and_look(world: Simulation, address: Address) -> None:
 def is_whole(world: Simulation, address: Address) -> bool:
     """Say whether an object can be reconciled; stories give of their neighbours only what the subject reads."""
     try:
-        rest(copy.deepcopy(world), [address])
+        rest(world.copy(), [address])
     except ValidationError:
         return False
     return True
