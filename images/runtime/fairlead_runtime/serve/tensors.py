@@ -113,9 +113,14 @@ def texts_of(values: Sequence[bytes], name: str) -> list[Any]:
 def to_raw(values: Any, datatype: str) -> bytes:
     """Return the raw bytes of an output's values."""
     if datatype == "BYTES":
-        texts = [str(value).encode() for value in values]
-        return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
+        texts = list(map(str, values))
+        packed = {text: _packed(text.encode()) for text in set(texts)}  # a few classes, named often
+        return b"".join(map(packed.__getitem__, texts))
     return np.ascontiguousarray(values, dtype=_DTYPES[datatype]).tobytes()
+
+
+def _packed(text: bytes) -> bytes:
+    return _LENGTH.pack(len(text)) + text
 
 
 def decode(columns: Columns, tensors: list[Tensor]) -> Row | list[Column]:
