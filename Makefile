@@ -160,8 +160,9 @@ bench-judge: venv ## The judge's promises by simulation, beside a fixed threshol
 	$(BIN)/python -m tests.perf.judge_simulation --rollouts $(or $(ROLLOUTS),200)
 
 .PHONY: canary-times
-canary-times: venv ## How long a canary takes, by limit, errors and traffic: the table of docs/delivery.md
+canary-times: venv ## How long a canary, a shadow and a test of outcomes take: the tables of docs/delivery.md
 	PYTHONPATH=operator:. $(BIN)/python -m tests.perf.canary_times
+	PYTHONPATH=operator:images/runtime:. $(BIN)/python -m tests.perf.strategy_times
 
 .PHONY: soak
 soak: venv ## 10,000 generated objects of each kind and every field, against a real API server; 10,000 bad requests; 5,000 rollouts a case of the judge
