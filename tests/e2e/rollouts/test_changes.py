@@ -108,7 +108,8 @@ def test_the_operator_is_away_in_the_middle(team: Team) -> None:
         ended = team.until("InferenceService", "tumor", note, 300)
     assert away["weight"] in (before["weight"], 50), "at most the step that was due when it went"
     assert abs(share - away["weight"] / 100) < 0.15, f"{share:.2f} of the requests at {away['weight']} %"
-    assert seen == [step for step in steps if step >= away["weight"]], "no step lost, none left out"
+    left = [step for step in steps if step >= away["weight"]]  # the first may have been due when it came back
+    assert seen in (left, left[1:]), "no step lost, none left out"
     assert ended["status"]["history"][0]["outcome"] == "Promoted"
     assert not sent.failed(), sent.failed()[:3]
 
@@ -140,11 +141,11 @@ def test_autoscalers_of_both_arms_are_not_fought_over(team: Team) -> None:
     """
     misbehaving.given_versions(team, v1="steady", v2="slow")
     hostname = f"{team.namespace}.example.com"
-    scaling = {"minReplicas": 1, "maxReplicas": 3, "targetCPUPercent": 100}  # of 20m: a little load is enough
+    scaling = {"minReplicas": 1, "maxReplicas": 3, "targetCPUPercent": 30}  # of 20m: a little load is enough
     team.apply(service("v1", hostname, cpu="20m", scaling=scaling, rollout=quick(step=ENDLESS, deadline="2h")))
     team.until_ready("InferenceService", "tumor", 180)
     seen: dict[str, list[tuple[str, int]]] = {}
-    with load.steady(hostname, misbehaving.rows(100), 20) as sent:
+    with load.steady(hostname, misbehaving.rows(100), 30) as sent:
         load.until_routed(sent)
         switch(team, "v2")
         team.until("InferenceService", "tumor", at_weight(50), 240)
