@@ -2,7 +2,7 @@
 # FAIRLEAD_CACHE, FAIRLEAD_CLUSTER, FAIRLEAD_SOURCE, FAIRLEAD_PORTS: see docs/cluster.md.
 CLUSTER := $(or $(PYTHON),python3) -m hack.cluster
 
-.PHONY: cluster cluster-down cluster-load cluster-status images tools control-plane judges promtool docker-up docker-down
+.PHONY: cluster cluster-down cluster-load cluster-status images tools control-plane judges argocd promtool docker-up docker-down
 
 cluster: ## Make the kind cluster with gateway, S3 server and metrics; seconds if it is there
 	$(CLUSTER) up
@@ -27,6 +27,9 @@ control-plane: ## Make kube-apiserver and etcd available for integration tests; 
 
 judges: ## Make what judges a status in tests available: kstatus, Flux, Argo CD, Helm 4; prints their folder
 	$(CLUSTER) judges
+
+argocd: ## Make what of Argo CD syncs available, for `make test-argo`; prints its folder
+	$(CLUSTER) argocd
 
 promtool: ## Make promtool available, which checks alert rules; prints its folder
 	$(CLUSTER) promtool

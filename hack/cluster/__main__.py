@@ -107,6 +107,12 @@ def judges(config: Settings) -> None:
     sys.stdout.write(f"{config.bin}\n")
 
 
+def argocd(config: Settings) -> None:
+    """Makes what of Argo CD syncs available, for tests of GitOps; prints its folder as the last line."""
+    run_steps(config, graph.argocd_steps(config))
+    sys.stdout.write(f"{config.bin}\n")
+
+
 def promtool(config: Settings) -> None:
     """Makes promtool available, which checks alert rules; prints its folder as the last line."""
     run_steps(config, graph.promtool_steps(config))
@@ -145,6 +151,7 @@ VERBS: dict[str, Callable[[Settings], None]] = {
     "tools": tools,
     "control-plane": control_plane,
     "judges": judges,
+    "argocd": argocd,
     "promtool": promtool,
     "status": status,
     "docker-up": docker_up,

@@ -206,6 +206,24 @@ def judges() -> Build:
     )
 
 
+def argocd() -> Build:
+    """What of Argo CD syncs, for tests of GitOps; `replaces` are those of its own go.mod, which Go reads only there."""
+    module = "github.com/argoproj/argo-cd/v3"
+    return Build(
+        name="argocd",
+        requires=((module, versions.ARGO_CD_SYNC),),
+        batches=(("fairlead.build/argocd/argocd",),),
+        stamp=((f"{module}/common.version", versions.ARGO_CD_SYNC.removeprefix("v")),),
+        programs=("argocd",),
+        own=("argocd",),
+        replaces=(
+            ("github.com/golang/protobuf", "v1.5.4"),
+            ("github.com/grpc-ecosystem/grpc-gateway", "v1.16.0"),
+            *((f"k8s.io/{name}", versions.ARGO_CD_SYNC_KUBERNETES) for name in STAGING),
+        ),
+    )
+
+
 def promtool() -> Build:
     """What checks alert rules; without the clouds' ways of discovery it is a third of the size."""
     return Build(

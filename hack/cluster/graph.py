@@ -19,6 +19,7 @@ from hack.cluster.steps import Step
 
 INSTALL_HINT = """{tool} is missing, and there is no Go {go} to build it with.
   Install it from its project's page or your distribution, put it on PATH; then again."""
+ARGOCD_PARTS = ("argocd-application-controller", "argocd-redis", "argocd-repo-server")
 NO_IMAGE = """no published kindest/node image can be had, and only root on Debian can build one here.
   Check the network and the engine's proxy, or pull one of these by hand: {names}"""
 
@@ -237,6 +238,11 @@ def judge_steps(settings: Settings) -> list[Step]:
     programs = {"verdict": "verdict", "helm4": "helm"}
     kubectl = _client_step(settings, "kubectl", golang.kubernetes(["kubectl"]), kubectl_will_do)
     return [_go_step(settings, "go-judges", golang.judges(), programs), kubectl]
+
+
+def argocd_steps(settings: Settings) -> list[Step]:
+    """What of Argo CD syncs, under the name of each of its parts."""
+    return [_go_step(settings, "go-argocd", golang.argocd(), dict.fromkeys(ARGOCD_PARTS, "argocd"))]
 
 
 def promtool_steps(settings: Settings) -> list[Step]:

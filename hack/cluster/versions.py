@@ -32,6 +32,9 @@ FLUX_RUNTIME: Final = "v0.110.0"
 HELM_4: Final = "v4.2.4"
 KSTATUS: Final = "v1.2.2"
 JUDGES_KUBERNETES: Final = "v0.36.3"
+# What syncs in tests of GitOps: the newest that compiles as a module, and what its go.mod replaces Kubernetes by.
+ARGO_CD_SYNC: Final = "v3.1.16"
+ARGO_CD_SYNC_KUBERNETES: Final = "v0.33.1"
 # v3.13.0, as Go numbers it
 PROMETHEUS: Final = "v0.313.0"
 MIN_GO: Final = (1, 26)

@@ -83,6 +83,12 @@ def test_a_build_takes_its_own_version_of_what_others_require() -> None:
     assert "replace" not in golang.tools().go_mod()
 
 
+def test_argo_cd_is_built_on_the_libraries_that_it_names_itself() -> None:
+    lines = golang.argocd().go_mod().splitlines()
+    assert f"replace k8s.io/client-go => k8s.io/client-go {versions.ARGO_CD_SYNC_KUBERNETES}" in lines
+    assert f"\tgithub.com/argoproj/argo-cd/v3 {versions.ARGO_CD_SYNC}" in lines
+
+
 def test_a_half_done_build_is_not_taken_for_built(tmp_path: Path) -> None:
     build, config = golang.etcd(), make_settings(tmp_path)
     (build.folder(config) / "bin.partial").mkdir(parents=True)

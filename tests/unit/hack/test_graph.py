@@ -55,6 +55,13 @@ def test_a_node_image_made_before_is_not_made_again(config: Settings, monkeypatc
     assert not any(name.startswith(("root-", "wheel-")) for name in found)
 
 
+def test_argo_cd_is_one_program_under_the_names_of_its_parts_and_no_part_of_a_cluster(config: Settings) -> None:
+    assert names(graph.argocd_steps(config)) == ["go-argocd"]
+    assert "argocd-repo-server" in graph.ARGOCD_PARTS
+    for source in ("build", "registry"):
+        assert "go-argocd" not in names(graph.cluster_steps(config, source, here=False))
+
+
 def test_jobs_are_built_after_server(config: Settings) -> None:
     for source in ("build", "registry"):
         found = names(graph.image_steps(config, source))
