@@ -146,6 +146,15 @@ class ServiceRejection(Model):
     overridden_at: str = Field("", description="When a person lifted it at the service; it stays on record.")
 
 
+class ServiceOverride(Model):
+    """A person's word by which a service tried these bytes again after it had refused them; carried out once."""
+
+    inference_service: Name
+    by: Annotated[str, Field(max_length=64)] = ""
+    why: Annotated[str, Field(max_length=160)] = ""
+    at: str = ""
+
+
 class EvaluationFailure(Model):
     """Why the evaluation could not be made; tried again when what `inputs` stands for changes."""
 
@@ -184,6 +193,9 @@ class ModelVersionStatus(KindStatus):
     production_in: Annotated[list[str], Field(max_length=50)] | None = None
     was_production: bool = False
     rejected_by: Annotated[list[ServiceRejection], Field(max_length=20)] | None = None
+    overrides: Annotated[list[ServiceOverride], Field(max_length=5)] | None = Field(
+        None, description="The last ones; they outlive the service, so one that stands in Git is not carried out again."
+    )
 
 
 ModelVersion = meta.Resource[ModelVersionSpec, ModelVersionStatus]

@@ -14,6 +14,7 @@ from fairlead.api.trainingrun import TrainingRun, TrainingRunSpec, TrainingRunSt
 from fairlead.plan.children import Image
 from fairlead.plan.gates import Champion, ServiceFacts
 from fairlead.plan.modelversion import ModelVersionSnapshot, plan_modelversion
+from fairlead.plan.selection import Override
 from fairlead.plan.types import Key, Obj, Plan
 
 from .types import Controller, View, Watch, World, key_of, owner_key, referrer_keys
@@ -120,7 +121,7 @@ def _facts(service: Obj, view: View) -> ServiceFacts:
         model=model.get("name") or (named["spec"]["model"] if named else ""),
         stable_version=stable.get("version", ""),
         stable_digest=stable.get("digest", ""),
-        lifted_digest=handled.get("overrideDigest", ""),
+        override=Override.of(handled.get("override", "")),
         lifted_at=handled.get("overrideAt", ""),
         rejected=tuple(Rejection.model_validate(entry) for entry in status.get("rejected") or ()),
     )

@@ -14,6 +14,7 @@ from fairlead.api.modelversion import VersionArtifact
 from fairlead.contract.gates import Gate, GateOutcome, GateResult, OnInconclusive
 
 from .pending_pods import Problem
+from .selection import NO_OVERRIDE, Override
 from .status import sentence
 
 AMBIGUOUS_CHAMPION = "AmbiguousChampion"
@@ -31,7 +32,7 @@ class ServiceFacts:
     stable_version: str = ""
     stable_digest: str = ""
     rejected: tuple[Rejection, ...] = ()
-    lifted_digest: str = ""  # whose refusals a person lifted last, up to `lifted_at`
+    override: Override = NO_OVERRIDE  # the last one that it carried out, at `lifted_at`
     lifted_at: str = ""
 
 

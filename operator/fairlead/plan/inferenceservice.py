@@ -40,7 +40,7 @@ back what was refused, or have two canaries. Called by `controllers/inferenceser
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -57,7 +57,17 @@ from .revision import ServingImages, describe_revision, is_told
 from .rollout import advance, change
 from .rollout_report import ReportJobs, plan_reports
 from .route import ROUTE_PENDING, RouteFacts, conflict, find_claimant, route_facts
-from .selection import Override, Refusal, Selection, is_approved, read_override, refusal_by, select_version
+from .selection import (
+    HANDLED_WIDTH,
+    Override,
+    Refusal,
+    Selection,
+    is_approved,
+    is_spent,
+    read_override,
+    refusal_by,
+    select_version,
+)
 from .service_children import Children, Wanted, plan_children
 from .service_conditions import View, describe
 from .service_status import describe_rollout, traffic_of, url_of, with_ready
@@ -117,7 +127,7 @@ def plan_inferenceservice(snapshot: InferenceServiceSnapshot, now: datetime) -> 
     """Return what to do for one InferenceService."""
     snapshot = _grounded(snapshot)
     service = snapshot.service
-    asked = _asked(service)
+    asked = _asked(service, snapshot.versions)
     status = _taken_note(service, asked, now)
     selection = _select(snapshot, status)
     arms = _arm_facts(snapshot, status)
@@ -246,18 +256,28 @@ def _again(before: InferenceServiceStatus, after: InferenceServiceStatus) -> flo
 # --- what people ask by annotation ---
 
 
-def _asked(service: InferenceService) -> _Asked:
+def _asked(service: InferenceService, versions: Sequence[ModelVersion]) -> _Asked:
     handled = service.status.handled or {}
     new = {
         name: service.annotations[annotation]
         for name, annotation in (("retry", names.ANNOTATION_RETRY), ("rollback", names.ANNOTATION_ROLLBACK))
         if service.annotations.get(annotation) and service.annotations[annotation][:256] != handled.get(name)
     }
-    override, note = read_override(service), ""
-    if override is not None and not override.valid:
-        note = f"The annotation {names.ANNOTATION_OVERRIDE} is not read: write `<model digest> by <who>: <why>`."
-    fresh = override is not None and override.valid and override.text[:256] != handled.get("override")
-    return _Asked("retry" in new, "rollback" in new, override if fresh else None, note)
+    override, note = _asked_override(service, versions)
+    return _Asked("retry" in new, "rollback" in new, override, note)
+
+
+def _asked_override(service: InferenceService, versions: Sequence[ModelVersion]) -> tuple[Override | None, str]:
+    """Return the override that is to be carried out, and what to say of one that is not."""
+    override = read_override(service)
+    if override is None or override.text[:HANDLED_WIDTH] == (service.status.handled or {}).get("override"):
+        return None, ""
+    if not override.valid:
+        return None, f"The annotation {names.ANNOTATION_OVERRIDE} is not read: write `<model digest> by <who>: <why>`."
+    if is_spent(override, service.name, versions):
+        again = "the service was made again since, and it counts once; to lift a refusal anew, write what is new"
+        return None, f"The override in the annotation {names.ANNOTATION_OVERRIDE} was carried out before: {again}."
+    return override, ""
 
 
 def _taken_note(service: InferenceService, asked: _Asked, now: datetime) -> InferenceServiceStatus:
@@ -270,7 +290,7 @@ def _taken_note(service: InferenceService, asked: _Asked, now: datetime) -> Infe
         handled["rollback"] = service.annotations[names.ANNOTATION_ROLLBACK][:256]
     if asked.override is not None:
         handled |= {
-            "override": asked.override.text[:256],
+            "override": asked.override.text[:HANDLED_WIDTH],
             "overrideDigest": asked.override.digest,
             "overrideAt": format_time(now),
         }

@@ -21,6 +21,8 @@ VERSION_REJECTED = "VersionRejected"
 
 _SERVABLE = (Stage.APPROVED, Stage.PRODUCTION, Stage.ARCHIVED)
 _LISTED = 5  # versions named in a message
+HANDLED_WIDTH = 256  # of an annotation that status keeps
+WHO_WIDTH, WHY_WIDTH = 64, 160  # of what ModelVersion.status.overrides keeps
 
 Refusal = Callable[[ModelVersion], Rejection | None]
 
@@ -41,6 +43,7 @@ class Selection:
     version: ModelVersion | None = None
     lack: Lack | None = None
     refused: Rejection | None = None
+    asked: str = ""  # the refused version's name as it is asked for: the same bytes may have been refused under another
 
 
 def is_approved(version: ModelVersion) -> bool:
@@ -78,7 +81,7 @@ def _select_named(name: str, versions: Sequence[ModelVersion], refusal: Refusal)
         message = f"ModelVersion {name} is {stage}; it serves once its gates passed and it is approved."
         return Selection(lack=Lack(VERSION_NOT_APPROVED, message))
     refused = refusal(version)
-    return Selection(refused=refused) if refused else Selection(version)
+    return Selection(refused=refused, asked=name) if refused else Selection(version)
 
 
 def _select_newest(
@@ -91,7 +94,7 @@ def _select_newest(
     asked = next(iter(newer), None)
     refused = refusal(asked) if asked else None
     chosen = next((v for v in newer if refusal(v) is None), None)
-    return Selection(chosen, refused=refused)
+    return Selection(chosen, refused=refused, asked=asked.name if asked else "")
 
 
 def _older(version: ModelVersion, stable: RevisionStatus | None, family: str) -> bool:
@@ -118,20 +121,43 @@ class Override:
     who: str = ""
     why: str = ""
 
+    @classmethod
+    def of(cls, text: str) -> Override:
+        """Read an annotation; what is missing stays empty."""
+        digest, _, rest = text.partition(" by ")
+        who, _, why = rest.partition(": ")
+        return cls(text, digest.strip(), who.strip(), why.strip())
+
     @property
     def valid(self) -> bool:
         """Whether digest, who and why are all there."""
         return self.digest.startswith("sha256:") and bool(self.who and self.why)
 
 
+NO_OVERRIDE = Override("")
+
+
 def read_override(service: InferenceService) -> Override | None:
     """Return the override annotation of a service, read; None when there is none."""
     text = service.annotations.get(ANNOTATION_OVERRIDE, "").strip()
-    if not text:
-        return None
-    digest, _, rest = text.partition(" by ")
-    who, _, why = rest.partition(": ")
-    return Override(text, digest.strip(), who.strip(), why.strip())
+    return Override.of(text) if text else None
+
+
+def is_spent(override: Override, service: str, versions: Iterable[ModelVersion]) -> bool:
+    """Say whether an override was carried out by an earlier service of this name: one in Git comes back with it."""
+    asked = recorded(override)
+    return any(
+        (entry.by, entry.why) == asked and entry.inference_service == service
+        for version in versions
+        if version.status.artifact and version.status.artifact.digest == override.digest
+        for entry in version.status.overrides or ()
+    )
+
+
+def recorded(override: Override) -> tuple[str, str]:
+    """Return who and why as a ModelVersion keeps them: of what the service kept of the annotation."""
+    kept = Override.of(override.text[:HANDLED_WIDTH])
+    return kept.who[:WHO_WIDTH], kept.why[:WHY_WIDTH]
 
 
 def refusal_by(service: InferenceService, status: InferenceServiceStatus, versions: Iterable[ModelVersion]) -> Refusal:

@@ -292,9 +292,12 @@ def _refused(view: View) -> Conditions | None:
     what = "its bytes are" if not refused.revision else "this revision of it is"
     remedy = "A new version, other predictor resources" if refused.revision else "A new version"
     after = f"{refused.message} So {what} refused ({refused.reason}). {remedy} or an override goes on."
+    asked = view.selection.asked
+    same = f"Version {asked} has the bytes of {refused.version}. " if asked != refused.version else ""
     if stable is None:
-        return stalled(FIRST_VERSION_FAILED, f"Version {refused.version} could not serve: {after}")
-    return stalled(ROLLED_BACK, f"Version {refused.version} was rolled back, {stable.version} serves: {after}")
+        return stalled(FIRST_VERSION_FAILED, f"{same}Version {refused.version} could not serve: {after}")
+    said = f"Version {refused.version} was rolled back, {stable.version} serves: {after}"
+    return stalled(ROLLED_BACK, same + said)
 
 
 def _undecided(view: View) -> Conditions | None:

@@ -8,23 +8,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fairlead.api.modelversion import ModelVersion, ModelVersionStatus, ServiceRejection, Stage
+from fairlead.api.modelversion import ModelVersion, ModelVersionStatus, ServiceOverride, ServiceRejection, Stage
 
 from .gates import ServiceFacts
+from .selection import recorded
 
 MAX_REJECTIONS = 20
 MAX_SERVICES = 50
+MAX_OVERRIDES = 5
 MESSAGE_WIDTH = 256  # 20 of them stay far under the 16 KiB of a status
 
 
 def standing(version: ModelVersion, status: ModelVersionStatus, services: Sequence[ServiceFacts]) -> dict[str, Any]:
-    """Return the status fields that services decide: production_in, was_production, rejected_by."""
+    """Return the status fields that services decide: production_in, was_production, rejected_by, overrides."""
     digest = status.artifact.digest if status.artifact else ""
     serving = sorted(s.name for s in services if digest and _is_stable_in(version.name, digest, s))[:MAX_SERVICES]
     return {
         "production_in": serving or None,
         "was_production": status.was_production or bool(serving),
         "rejected_by": _refusals(digest, status.rejected_by or (), services),
+        "overrides": _overrides(digest, status.overrides or (), services),
     }
 
 
@@ -60,10 +63,24 @@ def _refusals(
 
 def _lifted(entry: ServiceRejection, digest: str, services: Sequence[ServiceFacts]) -> ServiceRejection:
     """Return the refusal, marked when a person lifted it at the service that spoke it."""
-    said = next((s for s in services if s.name == entry.inference_service and s.lifted_digest == digest), None)
+    said = next((s for s in services if s.name == entry.inference_service and s.override.digest == digest), None)
     if entry.overridden_at or said is None or entry.at > said.lifted_at:
         return entry
     return entry.model_copy(update={"overridden_at": said.lifted_at})
+
+
+def _overrides(
+    digest: str, known: Sequence[ServiceOverride], services: Sequence[ServiceFacts]
+) -> list[ServiceOverride] | None:
+    """Return the overrides with those that services carried out since; the oldest go first."""
+    found = list(known)
+    for service in sorted(services, key=lambda s: s.lifted_at):
+        if not digest or service.override.digest != digest:
+            continue
+        by, why = recorded(service.override)
+        if not any((one.inference_service, one.at) == (service.name, service.lifted_at) for one in found):
+            found.append(ServiceOverride(inference_service=service.name, by=by, why=why, at=service.lifted_at))
+    return found[-MAX_OVERRIDES:] or None
 
 
 def bytes_refusal(status: ModelVersionStatus) -> ServiceRejection | None:
