@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 
-from hack.demo.cluster import CONTEXT
+from hack.demo.cluster import CONTEXT, PLURALS
 from tests.e2e.conftest import HelmAlone
 from tests.e2e.team import SYSTEM, kubectl
 
@@ -43,3 +43,17 @@ def test_the_operator_may_do_no_more_than_it_needs(operator: str) -> None:
     ours = [crd for crd in found if crd["spec"]["group"] == "fairlead.dev"]
     assert len(ours) == 5
     assert {"fairlead"} == {category for crd in ours for category in crd["spec"]["names"]["categories"]}
+
+
+def test_view_edit_and_admin_of_the_cluster_gain_our_kinds_and_view_decides_nothing(operator: str) -> None:
+    def verbs(role: str, plural: str) -> set[str]:
+        rules = json.loads(kubectl("get", "clusterrole", role, "-o", "json"))["rules"]
+        ours = (rule for rule in rules if "fairlead.dev" in rule.get("apiGroups", ()))
+        return {verb for rule in ours if plural in rule["resources"] for verb in rule["verbs"]}
+
+    for plural in PLURALS.values():
+        assert verbs("view", plural) == {"get", "list", "watch"}
+        assert verbs("edit", plural) > verbs("view", plural)
+        assert not verbs("edit", plural) & {"approve", "override", "approve-as", "override-as"}
+    assert "approve" in verbs("admin", "modelversions")
+    assert "override" in verbs("admin", "inferenceservices")

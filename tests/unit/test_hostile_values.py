@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.runtime.test_report_pages import Page, card, report
 
+from fairlead.api.dataset import Dataset, DatasetSpec, DatasetStatus
 from fairlead.api.trainingrun import TrainingRun, TrainingRunSpec, TrainingRunStatus
 from fairlead.app.logging import JsonFormatter, TextFormatter
 from fairlead.app.metrics import Metrics
@@ -23,7 +24,8 @@ from fairlead.cli.commands import say
 from fairlead.contract import env
 from fairlead.contract.data import DatasetRevision
 from fairlead.contract.jobs import ArtifactRef, ErrorInfo, ServeInput
-from fairlead.plan.children import Image
+from fairlead.plan.children import Image, build_job
+from fairlead.plan.datasetjobs import snapshot_order
 from fairlead.plan.trainjobs import build_train_job, train_order
 from fairlead_runtime.report.card import render_card
 from fairlead_runtime.report.drift import render_report
@@ -220,3 +222,26 @@ def test_hyperparameters_travel_in_the_document_alone(value: str, key: str) -> N
     assert document["trainer"]["sklearn"]["parameters"] == {key: value}
     plain = job_of(training(sklearn={**trainer, "parameters": {}}))["spec"]["template"]["spec"]
     assert template["spec"] == plain
+
+
+def snapshot_job(source: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
+    """Return the Job that reads a source, of a Dataset that a user gave these labels."""
+    spec = {"source": source, "format": "CSV", "target": "y"}
+    metadata = {"name": "rows", "namespace": "team", "uid": "u-1", "labels": labels, "annotations": labels}
+    dataset = Dataset({"metadata": metadata, "spec": spec}, DatasetSpec.model_validate(spec), DatasetStatus())
+    return build_job(snapshot_order(dataset, "tick", Image("ours:1"), None))
+
+
+@FAST
+@given(text=HOSTILE, label=HOSTILE)
+def test_addresses_travel_in_the_document_alone_and_labels_not_at_all(text: str, label: str) -> None:
+    path = text.replace("\n", "").replace("\r", "")  # the schema's pattern ends at a line
+    for kind, key, start in (("s3", "uri", "s3://bucket/"), ("http", "url", "https://example.com/")):
+        job = snapshot_job({kind: {key: start + path}}, {"team": label})
+        document = json.loads(job["spec"]["template"]["metadata"]["annotations"]["fairlead.dev/input"])
+        assert document["source"][kind][key] == start + path
+        plain = snapshot_job({kind: {key: start}}, {})
+        assert job["spec"]["template"]["spec"] == plain["spec"]["template"]["spec"]
+        assert job["spec"]["template"]["metadata"]["labels"] == plain["spec"]["template"]["metadata"]["labels"]
+        assert job["metadata"]["labels"] == plain["metadata"]["labels"]
+        assert job["metadata"]["annotations"].keys() == plain["metadata"]["annotations"].keys()
