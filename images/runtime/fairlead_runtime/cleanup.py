@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from fairlead.contract import keys
-from fairlead.contract.jobs import CleanupInput, CleanupSummary, TrainedOn
+from fairlead.contract.jobs import CleanupInput, CleanupSummary, Sweep, TrainedOn
 
 from .errors import BadInput, ObjectNotFound
 from .progress import report
@@ -27,23 +27,35 @@ DAY_S = 86400.0
 
 def run(job: CleanupInput, store: Store, clock: Callable[[], float] = time.time) -> CleanupSummary:
     """Return how many objects and bytes were removed; raise InputInvalid for a prefix that is too wide."""
-    prefix = job.prefix.strip("/") + "/"
-    if prefix.count("/") < 3:
-        raise BadInput("InputInvalid", f"prefix {job.prefix!r} is too wide; write kind/namespace/name/")
-    kept = {name.strip("/").removeprefix("sha256:") for name in (*job.keep, *NEVER)}
-    limit = clock() - max(IN_PROGRESS_S, (job.older_than_days or 0) * DAY_S)
-    folders = _folders(store, prefix)
-    kept |= set(sorted(folders, reverse=True)[: job.keep_newest or 0])
-    old = [name for name in sorted(folders) if name not in kept and _newest(folders[name]) < limit]
+    sweep = Sweep(prefix=job.prefix, keep_newest=job.keep_newest, older_than_days=job.older_than_days)
+    for asked in (sweep, *job.also):
+        if _prefix(asked).count("/") < 3:
+            raise BadInput("InputInvalid", f"prefix {asked.prefix!r} is too wide; write kind/namespace/name/")
+    kept = {name.strip("/").removeprefix("sha256:") for name in job.keep}
+    old = [name for name in _old(sweep, store, clock()) if name not in kept]
     if old and job.keep_trained_on is not None:
         trained_on = _trained_on(job.keep_trained_on, store)
         old = [name for name in old if name not in trained_on]
+    gone = [f"{_prefix(sweep)}{name}/" for name in old]
+    gone += [f"{_prefix(more)}{name}/" for more in job.also for name in _old(more, store, clock())]
     removed = size = 0
-    for done, name in enumerate(old, 1):
-        count, size_bytes = store.delete_folder(f"{prefix}{name}/")
+    for done, folder in enumerate(gone, 1):
+        count, size_bytes = store.delete_folder(folder)
         removed, size = removed + count, size + size_bytes
-        report(done, len(old), f"removed {prefix}{name}/")
+        report(done, len(gone), f"removed {folder}")
     return CleanupSummary(removed=removed, bytes=size)
+
+
+def _prefix(sweep: Sweep) -> str:
+    return sweep.prefix.strip("/") + "/"
+
+
+def _old(sweep: Sweep, store: Store, now_s: float) -> list[str]:
+    """Return the names of folders that are old enough, and none of the newest that stay."""
+    limit = now_s - max(IN_PROGRESS_S, (sweep.older_than_days or 0) * DAY_S)
+    folders = _folders(store, _prefix(sweep))
+    kept = {*NEVER, *sorted(folders, reverse=True)[: sweep.keep_newest or 0]}
+    return [name for name in sorted(folders) if name not in kept and _newest(folders[name]) < limit]
 
 
 def _folders(store: Store, prefix: str) -> dict[str, list[Entry]]:

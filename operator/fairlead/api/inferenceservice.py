@@ -204,6 +204,7 @@ class Rollout(Model):
     deadline: Duration = "2h"
     on_inconclusive: Literal["RollBack", "Hold"] = "RollBack"
     bake: Bake = Bake()
+    keep_reports: Duration = Field("90d", description="Reports of rollouts; the last ten stay longer.")
 
 
 class GatewayReference(Model):
@@ -364,7 +365,7 @@ class RolloutSummary(Model):
 
 
 class PendingReport(Model):
-    """The report of a rollout that is over, until its Job wrote it."""
+    """The report of a rollout that is over, until its Job wrote it; newest first."""
 
     job: str
     started_at: str = Field(description="Of the rollout: with `revision`, which line of history it is of.")
@@ -387,9 +388,7 @@ class InferenceServiceStatus(KindStatus):
     rejected: Annotated[list[Rejection], Field(max_length=20)] | None = None
     inconclusive: Inconclusive | None = None
     history: Annotated[list[RolloutSummary], Field(max_length=10)] | None = None
-    reports: Annotated[list[PendingReport], Field(max_length=4)] | None = Field(
-        None, description="Those that no Job has written yet, newest first."
-    )
+    reports: Annotated[list[PendingReport], Field(max_length=4)] | None = None
     promoted_at: str = Field("", description="When the stable revision took all traffic.")
     handled: dict[str, Annotated[str, Field(max_length=256)]] | None = Field(
         None, max_length=8, description="Request annotations that were acted on, by name."

@@ -115,6 +115,14 @@ class TrainedOn(Model):
     dataset: Name
 
 
+class Sweep(Model):
+    """Remove folders right under `prefix` that are old enough."""
+
+    prefix: str
+    keep_newest: int | None = Field(None, description="So many folders that are last by name stay, however old.")
+    older_than_days: float | None = None
+
+
 class CleanupInput(Model):
     """Remove what nothing refers to: folders under `prefix` but for `keep`, captures and reports older than `days`."""
 
@@ -125,6 +133,7 @@ class CleanupInput(Model):
     keep_trained_on: TrainedOn | None = Field(None, description="The store refers to folders too: by lineage.")
     keep_newest: int | None = Field(None, description="So many folders that are last by name stay, however old.")
     older_than_days: float | None = None
+    also: list[Sweep] = Field(default_factory=list, description="Further prefixes, each by its own age alone.")
 
 
 class ReplayLimits(Model):

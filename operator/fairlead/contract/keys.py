@@ -78,7 +78,7 @@ def feedback(namespace: str, service: str, date: str, hour: str) -> str:
 
 
 def replay(namespace: str, service: str, input_digest: str) -> str:
-    """Return the folder of a replay: result.json; beside the captures, so that their retention holds for it too."""
+    """Return the folder of a replay: result.json."""
     return _folder("captures", namespace, service, "replays", _hex(input_digest))
 
 

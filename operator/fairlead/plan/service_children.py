@@ -13,7 +13,7 @@ from fairlead.api import names
 from fairlead.api.inferenceservice import InferenceService, InferenceServiceStatus, RevisionStatus
 from fairlead.contract import keys
 from fairlead.contract.base import duration_s, short
-from fairlead.contract.jobs import CleanupInput
+from fairlead.contract.jobs import CleanupInput, Sweep
 
 from .children import CLEANUP_SCHEDULE, Image, JobOrder, Owner, build_cron_job
 from .revision import (
@@ -31,6 +31,7 @@ from .types import Action, Apply, Create, Delete, Obj, Scale
 
 CLEANUP_ROLE = "captures"  # not "cleanup": a DriftMonitor of the same name has that CronJob
 CLEANUP_TIMEOUT_S = 1800.0
+KEEP_REPORTS = 10  # however old: the lines of status.history link to them
 
 
 @dataclass(frozen=True)
@@ -113,22 +114,41 @@ def _front(there: Children, wanted: Wanted) -> Iterator[Action]:
 
 
 def _retention(there: Children, wanted: Wanted) -> Iterator[Action]:
-    """A daily Job removes captures older than capture.retention; it stays while captures may be left."""
+    """A daily Job removes captures and reports that are too old; it stays while some may be left."""
     service, owner = wanted.service, wanted.owner
     name = names.child_name(owner.name, CLEANUP_ROLE)
-    if service.spec.capture.percent == 0 and name not in there.cron_jobs:
+    reports = keys.rollout(owner.namespace, owner.name, "").rstrip("/")
+    reported = any(line.report.startswith(reports) for line in wanted.status.history or ())
+    if service.spec.capture.percent == 0 and not reported and name not in there.cron_jobs:
         return
-    prefix = keys.captures(owner.namespace, owner.name, "", "", "").rstrip("/") + "/"
-    days = duration_s(service.spec.capture.retention) / 86400
     order = JobOrder(
         owner=owner,
         role=CLEANUP_ROLE,
-        document=CleanupInput(prefix=prefix, older_than_days=days),
+        document=cleanup_of(service),
         image=wanted.jobs_image,
         overrides=service.spec.predictor.model_copy(update={"resources": None}),
         timeout_s=CLEANUP_TIMEOUT_S,
     )
     yield Apply(build_cron_job(order, CLEANUP_SCHEDULE, suspend=False), there.cron_jobs.get(name))
+
+
+def cleanup_of(service: InferenceService) -> CleanupInput:
+    """Return what is removed: captures and what was made of them after one time, reports of rollouts after another."""
+    place = (service.namespace, service.name)
+    captured, reported = service.spec.capture.retention, service.spec.rollout.keep_reports
+    made = (keys.replay(*place, ""), keys.comparison(*place, ""))
+    also = [Sweep(prefix=_all(folder), older_than_days=_days(captured)) for folder in made]
+    reports = Sweep(prefix=_all(keys.rollout(*place, "")), older_than_days=_days(reported), keep_newest=KEEP_REPORTS)
+    captures = _all(keys.captures(*place, "", "", ""))
+    return CleanupInput(prefix=captures, older_than_days=_days(captured), also=[*also, reports])
+
+
+def _all(folder: str) -> str:
+    return folder.rstrip("/") + "/"
+
+
+def _days(duration: str) -> float:
+    return duration_s(duration) / 86400
 
 
 def _arm(there: Children, wanted: Wanted, arm: RevisionStatus) -> Iterator[Action]:

@@ -14,6 +14,7 @@ from fairlead.api.conditions import format_time
 from fairlead.api.inferenceservice import InferenceService, InferenceServiceSpec, InferenceServiceStatus
 from fairlead.plan.children import Image
 from fairlead.plan.rollout_report import AT_ONCE, LEFT, NOT_TAKEN, OVERTAKEN, Reported, ReportJobs, plan_reports
+from fairlead.plan.service_children import cleanup_of
 from fairlead.plan.types import Create, Delete
 
 IMAGE = Image("fairlead-jobs:test")
@@ -123,6 +124,21 @@ def test_of_ended_jobs_the_last_three_stay() -> None:
     other = {"metadata": {"name": "x", "labels": {"fairlead.dev/role": "replay"}}, "status": jobs[0]["status"]}
     deleted = [action.observed for action in look(service(), ENDED, *jobs, other).actions if isinstance(action, Delete)]
     assert deleted == jobs[:2]
+
+
+def test_reports_are_removed_by_an_age_of_their_own_and_as_many_stay_as_history_names() -> None:
+    raw = {
+        "metadata": {"name": "fraud", "namespace": "shop", "uid": "u"},
+        "spec": {"model": {"name": "fraud"}, "rollout": {"keepReports": "7d"}, "capture": {"retention": "36h"}},
+    }
+    asked = cleanup_of(meta.read(raw, InferenceServiceSpec, InferenceServiceStatus))
+    sweeps = [(sweep.prefix, sweep.older_than_days, sweep.keep_newest) for sweep in (asked, *asked.also)]
+    assert sweeps == [
+        ("captures/shop/fraud/", 1.5, None),
+        ("captures/shop/fraud/replays/", 1.5, None),
+        ("comparisons/shop/fraud/", 1.5, None),
+        ("rollouts/shop/fraud/", 7, 10),
+    ]
 
 
 @pytest.mark.parametrize("newest_first", [True, False])

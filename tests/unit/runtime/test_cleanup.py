@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.contract.jobs import CleanupInput
+from fairlead.contract.jobs import CleanupInput, Sweep
 from fairlead_runtime.cleanup import run
 from fairlead_runtime.errors import BadInput
 from fairlead_runtime.store import LocalStore
@@ -50,7 +50,32 @@ def test_a_limit_in_days_keeps_younger_folders(tmp_path: Path) -> None:
     assert [entry.key for entry in store.list("")] == ["reports/a/m/t2/report.json"]
 
 
+def test_further_prefixes_go_by_their_own_ages(tmp_path: Path) -> None:
+    """Replays lie beside the days of captures: the folder of all of them is as young as the youngest."""
+    ages_h = {
+        "captures/a/s/2026-01-01/00/v1/x.parquet": 50,
+        "captures/a/s/replays/old/result.json": 50,
+        "captures/a/s/replays/new/result.json": 20,
+        "comparisons/a/s/old/report.json": 50,
+        "comparisons/a/other/old/report.json": 50,
+        "rollouts/a/s/20260101T000000Z-v1/report.json": 50,
+        "rollouts/a/s/20260102T000000Z-v2/report.json": 50,
+        "rollouts/a/s/20260103T000000Z-v3/report.json": 50,
+    }
+    store = _store(tmp_path, ages_h)
+    made = [Sweep(prefix=prefix, older_than_days=2) for prefix in ("captures/a/s/replays/", "comparisons/a/s/")]
+    reports = Sweep(prefix="rollouts/a/s/", older_than_days=1, keep_newest=2)
+    assert run(CleanupInput(prefix="captures/a/s/", older_than_days=2, also=[*made, reports]), store).removed == 4
+    assert sorted(entry.key for entry in store.list("")) == [
+        "captures/a/s/replays/new/result.json",
+        "comparisons/a/other/old/report.json",
+        "rollouts/a/s/20260102T000000Z-v2/report.json",
+        "rollouts/a/s/20260103T000000Z-v3/report.json",
+    ]
+
+
 @pytest.mark.parametrize("prefix", ["", "/", "datasets/", "datasets/a/"])
 def test_a_prefix_that_is_too_wide_is_refused(tmp_path: Path, prefix: str) -> None:
-    with pytest.raises(BadInput, match="too wide"):
-        run(CleanupInput(prefix=prefix), LocalStore(tmp_path))
+    for job in (CleanupInput(prefix=prefix), CleanupInput(prefix="a/b/c/", also=[Sweep(prefix=prefix)])):
+        with pytest.raises(BadInput, match="too wide"):
+            run(job, LocalStore(tmp_path))
