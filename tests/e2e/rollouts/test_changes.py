@@ -197,14 +197,15 @@ def test_every_pod_is_evicted_with_the_budget_in_force(team: Team) -> None:
 
 def evict_all(team: Team, version: str) -> None:
     """Evict every pod that serves a version now, one after the other, as a drain does; 429 means: later."""
-    for pod in [pod["metadata"]["name"] for pod in pods_of(team, version)]:
+    names = [pod["metadata"]["name"] for pod in pods_of(team, version)]
+    eventually(lambda: len(_ready(team, version)) >= len(names), "not all of its pods are ready", 180)
+    for pod in names:
         place = f"/api/v1/namespaces/{team.namespace}/pods/{pod}/eviction"
         body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": team.namespace}}
         words = ("create", "--raw", place, "-f", "-", "-n", team.namespace)
         gone = lambda: kubectl(*words, given=json.dumps(body), check=False)  # noqa: B023, E731
         eventually(gone, f"the budget never let {pod} go", 180)
-    left = {pod["metadata"]["name"] for pod in pods_of(team, version)}
-    eventually(lambda: len(_ready(team, version)) >= len(left), "its pods did not come back", 180)
+    eventually(lambda: len(_ready(team, version)) >= len(names), "its pods did not come back", 180)
 
 
 def _ready(team: Team, version: str) -> list[Obj]:
