@@ -171,7 +171,7 @@ def test_autoscalers_of_both_arms_are_not_fought_over(team: Team) -> None:
 def _scaled(deployment: Obj) -> tuple[str, int]:
     """Return who set the replicas of a Deployment last, and to what."""
     entries = [e for e in deployment["metadata"].get("managedFields") or () if e.get("subresource") == "scale"]
-    last = max(entries, key=lambda entry: entry["time"], default={"manager": "fairlead"})
+    last = max(entries, key=lambda entry: entry.get("time", ""), default={"manager": "fairlead"})
     return str(last["manager"]), int(deployment["spec"]["replicas"])
 
 
