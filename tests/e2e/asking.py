@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +80,25 @@ def ask_often(ask: Ask, rows: Rows, times: int) -> list[Answer]:
     """Return the answers to the same question, asked a few at a time."""
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
         return list(threads.map(ask, [rows] * times))
+
+
+@contextmanager
+def all_the_time(ask: Ask, rows: Rows) -> Iterator[list[Answer]]:
+    """Ask without pause until the block ends; the answers are in the list."""
+    answers: list[Answer] = []
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.is_set():
+            answers.extend(ask_often(ask, rows, 20))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        done.set()
+        thread.join()  # requests have a time-out of their own
 
 
 def _answer(said: urllib3.BaseHTTPResponse) -> Answer:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from tests.e2e import asking, flights
@@ -40,7 +37,7 @@ def test_canary_by_whole_pods_without_a_gateway(team: Team) -> None:
     assert answer.headers[asking.DIGEST] == first["status"]["artifact"]["digest"]
     team.until_ready("ModelVersion", "flights-v2", 240)
     team.patch("InferenceService", "flights", {"spec": {"model": {"version": "flights-v2"}}})
-    with traffic(ask) as answers:
+    with asking.all_the_time(ask, flights.features(1)) as answers:
         stepping = team.until("InferenceService", "flights", in_step, 120)
         shares = {share["role"]: share["requested"] for share in stepping["status"]["traffic"]}
         assert shares["canary"] >= 50, "whole pods, rounded up"
@@ -128,26 +125,6 @@ def reads_metrics(team: Team) -> bool:
     (autoscaler,) = team.children("hpa", "flights")
     conditions = autoscaler["status"].get("conditions") or ()
     return any(c["type"] == "ScalingActive" and c["status"] == "True" for c in conditions)
-
-
-@contextmanager
-def traffic(ask: asking.Ask) -> Iterator[list[asking.Answer]]:
-    """Ask without pause until the block ends; the answers are in the list."""
-    answers: list[asking.Answer] = []
-    done = threading.Event()
-    rows = flights.features(1)
-
-    def run() -> None:
-        while not done.is_set():
-            answers.extend(asking.ask_often(ask, rows, 20))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield answers
-    finally:
-        done.set()
-        thread.join()
 
 
 def in_step(service: Obj) -> bool:

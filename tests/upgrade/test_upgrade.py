@@ -19,7 +19,7 @@ import pytest
 from hack.demo.cluster import CONTEXT, PLURALS, ROOT, restricted_namespace
 from tests.e2e import asking, flights
 from tests.e2e.team import SYSTEM, Obj, Team, condition, eventually, kubectl, manifest
-from tests.e2e.test_inferenceservice import LENIENT, serves, traffic
+from tests.e2e.test_inferenceservice import LENIENT, serves
 from tests.support.status_laws import breaches
 from tests.upgrade import previous
 
@@ -61,7 +61,7 @@ def test_what_the_previous_version_serves_goes_on_by_the_same_pods(team: Team) -
     asking.until_answered(ask, flights.features(3))
     before, reasons = workloads(team), reasons_of(team)
     assert {kind for kind, _ in before} >= {"Pod", "Deployment", "Job", "CronJob", "Service", "HTTPRoute"}
-    with traffic(ask) as answers:
+    with asking.all_the_time(ask, flights.features(1)) as answers:
         helm("upgrade", "fairlead", str(ROOT / "charts/fairlead"), "--wait", "--reset-values")
         eventually(lambda: operators() == ["fairlead-operator:dev"], "the previous operator is still there")
         team.patch("InferenceService", "flights", {"spec": {"scaling": {"maxReplicas": 3}}})
@@ -112,7 +112,7 @@ def a_new_version_rolls_out(team: Team, ask: asking.Ask) -> None:
     """Today's server beside the previous one's pods."""
     weaker = {"sklearn": flights.run_spec()["trainer"]["sklearn"] | {"parameters": {"C": 0.5}}}
     flights.given_version(team, "flights-v2", trainer=weaker)
-    with traffic(ask) as answers:
+    with asking.all_the_time(ask, flights.features(1)) as answers:
         team.patch("InferenceService", "flights", {"spec": {"model": {"version": "flights-v2"}}})
         team.until("InferenceService", "flights", serves("flights-v2"), 240)
     assert not [answer for answer in answers if answer.status != 200]

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from tests.e2e import asking, container_image, flights
 from tests.e2e.team import Obj, Team, eventually, manifest
-from tests.e2e.test_inferenceservice import LENIENT, in_step, serves, traffic
+from tests.e2e.test_inferenceservice import LENIENT, in_step, serves
 
 BOOSTING = "sklearn.ensemble.HistGradientBoostingClassifier"  # no converter takes it, so it stays joblib
 STRICT = LENIENT | {
@@ -47,7 +47,7 @@ def test_an_unmodified_server_is_canaried_captured_and_rolled_back(team: Team) -
 def a_server_that_fails_goes_back(team: Team, image: str, ask: asking.Ask) -> None:
     good = revision_of(team)
     bad = {"predictor": container(image, "faulty:app"), "rollout": STRICT}
-    with traffic(ask) as answers:
+    with asking.all_the_time(ask, flights.features(1)) as answers:
         team.patch("InferenceService", "flights", {"spec": bad})
         message = team.until_says("InferenceService", "flights", "RolledBack", 600)
     assert "ErrorRate" in message
@@ -73,7 +73,7 @@ def what_was_asked_is_captured(team: Team) -> None:
 
 def another_setting_is_canaried_and_promoted(team: Team, image: str, ask: asking.Ask) -> None:
     first = revision_of(team)
-    with traffic(ask) as answers:
+    with asking.all_the_time(ask, flights.features(1)) as answers:
         change = {"predictor": container(image, threads=1), "rollout": LENIENT}
         team.patch("InferenceService", "flights", {"spec": change})
         team.until("InferenceService", "flights", in_step, 400)
