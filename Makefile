@@ -60,11 +60,11 @@ types: venv ## mypy --strict
 
 .PHONY: test-unit
 test-unit: venv ## Stories, properties and everything else that needs no cluster; at most 2 min
-	$(PYTEST) tests/unit -q -n 2 --dist loadfile
+	$(PYTEST) tests/unit -q -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-integration
 test-integration: venv ## The shell against a real kube-apiserver and etcd
-	$(PYTEST) tests/integration -q -n 2 --dist loadfile --durations 8
+	$(PYTEST) tests/integration -q -n 3 --dist loadfile --no-loadscope-reorder --durations 8
 
 .PHONY: fields
 fields: venv ## Write docs/api/fields.md: what a change of each field does to a live object
@@ -76,7 +76,7 @@ faults: venv tools ## Every fault at every point against a real API server; at m
 
 .PHONY: test-faults
 test-faults: venv tools ## A share of each class of faults; at most 4 min
-	$(PYTEST) tests/faults -q -W ignore -n 2 --dist loadfile --durations 8
+	$(PYTEST) tests/faults -q -W ignore -n 4 --dist loadgroup --no-loadscope-reorder --durations 8
 
 .PHONY: helm-lint
 helm-lint: venv tools ## Lint and render the chart, check its schema
@@ -95,12 +95,22 @@ test-e2e: venv cluster images cluster-load ## The demo's story, each kind and ea
 test-rollouts: venv cluster images cluster-load ## Rollouts under steady load on kind: steps, each bad version, changes, outages
 	$(PYTEST) tests/e2e/rollouts tests/e2e/test_rollout.py -q -n 3 --maxschedchunk 1 --durations 12
 
+.PHONY: test-argo
+test-argo: venv cluster images cluster-load argocd ## A refused version under a real Argo CD stays refused, and nothing differs; 15 min
+	$(PYTEST) tests/e2e/argo -q -s
+
 .PHONY: test-upgrade
 test-upgrade: venv cluster images cluster-load ## From the previous chart to today's under load; removes all of Fairlead's objects first
 	$(PYTEST) tests/upgrade -q
 
+.PHONY: test-network
+test-network: venv cluster images cluster-load ## The chart's NetworkPolicies enforced by nftables: all kinds work, strangers reach nothing; 6 min
+	$(PYTEST) tests/network -q
+
+# Without it, the pod of an installation in cluster mode goes on for a moment after its rights went, and is refused.
 .PHONY: test-rights
 test-rights: venv cluster images cluster-load ## The demo's story in namespaced mode; the audit log shows that nothing was refused
+	helm uninstall fairlead --namespace fairlead-system --kube-context kind-fairlead --ignore-not-found --wait --cascade foreground
 	mkdir -p artifacts && date -u +%Y-%m-%dT%H:%M:%SZ > artifacts/e2e-began
 	$(BIN)/python -m hack.demo --set 'namespaces={flights}'
 	$(PYTEST) tests/rights -q -k "refused or secret"

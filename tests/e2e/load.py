@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
-from tests.e2e.asking import REVISION, VERSION
+from tests.e2e.asking import DIGEST, REVISION, VERSION
 from tests.e2e.team import GATEWAY, eventually
 
 IN_FLIGHT_MAX = 64
@@ -34,6 +34,7 @@ class Sent:
     version: str
     revision: str
     text: str
+    digest: str = ""
 
 
 @dataclass
@@ -93,8 +94,8 @@ async def _send(load: Load, session: aiohttp.ClientSession, row: Mapping[str, An
     try:
         async with session.post(load.url, data=json.dumps(row)) as said:
             text = await said.text()
-            headers = said.headers
-            load.sent.append(Sent(at, said.status, headers.get(VERSION, ""), headers.get(REVISION, ""), text[:200]))
+            made = [said.headers.get(name, "") for name in (VERSION, REVISION, DIGEST)]
+            load.sent.append(Sent(at, said.status, made[0], made[1], text[:200], made[2]))
     except (aiohttp.ClientError, TimeoutError) as error:
         load.sent.append(Sent(at, 0, "", "", f"{type(error).__name__}: {error}"[:200]))
 

@@ -53,6 +53,12 @@ class Model(Base):
         if SERVING and random.random() < 0.05:
             raise ValueError("a value that training never saw")
 """,
+    "fails": """
+class Model(Base):
+    def before(self, age):
+        if SERVING and random.random() < 0.2:
+            raise ValueError("a value that training never saw")
+""",
     "steady": """
 class Model(Base):
     def before(self, age):
@@ -173,6 +179,11 @@ def rows(count: int, seed: int = 1) -> list[dict[str, Any]]:
 
 def given_patients(team: Team) -> None:
     """Put a Dataset `patients` there that every version here can be evaluated on."""
+    team.apply(patients(team))
+
+
+def patients(team: Team) -> Obj:
+    """Put its file into the lake, and return the manifest."""
     text = io.StringIO()
     text.write("age,mean radius,worst radius,kind\n")
     for row in rows(200, seed=2):
@@ -184,7 +195,7 @@ def given_patients(team: Team) -> None:
         "target": "kind",
         "resources": MODEST,
     }
-    team.apply(manifest("Dataset", "patients", spec))
+    return manifest("Dataset", "patients", spec)
 
 
 def given_versions(team: Team, **bodies: str) -> None:
