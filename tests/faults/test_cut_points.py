@@ -1,6 +1,6 @@
 """SIGKILL at every write of the scenario, before it is forwarded and after: the end is that of an undisturbed run.
 
-`make faults` takes them all, `make test` every 47th; FAULTS_STRIDE says otherwise.
+`make faults` takes them all, `make test` every 67th; FAULTS_STRIDE says otherwise.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ async def undisturbed(faults: Arena) -> tuple[Outcome, list[Point]]:
 
     A write that a second such run does not have is chance (one look more at a canary) and no point of the scenario.
     """
-    outcomes: list[Outcome] = []
-    found: list[list[Point]] = []
-    for _ in range(2):
+
+    async def run() -> tuple[Outcome, list[Point]]:
         writes = Writes()
         async with faults.scene(writes) as scene:
             await scene.story.play()
             await scene.settle()
-            outcomes.append(scene.outcome())
-            found.append(writes.points)
-    return outcomes[0], [point for point in found[0] if point in found[1]]
+            return scene.outcome(), writes.points
+
+    (outcome, points), (_, other_points) = await asyncio.gather(run(), run())
+    return outcome, [point for point in points if point in other_points]
 
 
 async def cut_at(faults: Arena, expected: Outcome, point: Point, *, forwarded: bool) -> float | None:

@@ -16,6 +16,7 @@ import yaml
 from tests.support.control_plane import ControlPlane, control_plane
 from tests.support.crds import CRD
 from tests.support.eventually import eventually
+from tests.support.longest_first import longest_first
 from tests.support.status_laws import StatusLaws
 from tests.support.status_watch import status_laws_are_kept, status_watches  # noqa: F401  after every test
 from tests.support.toy import TOY_CRD, ToyController
@@ -29,6 +30,11 @@ from fairlead.kube.connection import connect
 NAMESPACE = Resource("v1", "Namespace", "namespaces")
 LEASE_NAMESPACE = "default"
 CRDS = Path(__file__).resolve().parents[2] / "crds"
+LONGEST = ("test_uninstall.py", "test_fields.py", "test_backup.py", "test_inferenceservice.py", "test_upgrade.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    longest_first(items, LONGEST)
 
 
 @pytest.fixture(scope="session")
