@@ -104,7 +104,7 @@ test-upgrade: venv cluster images cluster-load ## From the previous chart to tod
 	$(PYTEST) tests/upgrade -q
 
 .PHONY: test-network
-test-network: venv cluster images cluster-load ## The chart's NetworkPolicies enforced by nftables: all kinds work, strangers reach nothing; 6 min
+test-network: venv cluster images cluster-load ## The chart's NetworkPolicies enforced by nftables: all kinds work, strangers reach nothing; 3 min
 	$(PYTEST) tests/network -q
 
 # Without it, the pod of an installation in cluster mode goes on for a moment after its rights went, and is refused.
