@@ -22,10 +22,22 @@ from typing import IO
 import pytest
 from tests.e2e.bundle import write_bundle
 from tests.e2e.team import Team, install_operator, operator_restarts
+from tests.support.longest_first import longest_first
 from tests.support.status_laws import breaches
 
 HelmAlone = Callable[[], AbstractContextManager[IO[str]]]
 ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts" / "e2e"
+LONGEST = (  # over a minute each
+    "test_demo",
+    "test_canary_by_whole_pods",
+    "test_a_program_exits_3",
+    "test_deletion_of_what_is_ready",
+    "test_deletion_in_the_middle",
+    "test_everything_lost_comes_back",
+    "test_a_window_of_shifted_requests",
+    "test_a_store_that_dies",
+    "test_addresses_gateways",
+)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -42,7 +54,7 @@ _FAILURE = pytest.StashKey[str]()
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The demo takes longest, so it begins first."""
-    items.sort(key=lambda item: "test_demo" not in item.nodeid)
+    longest_first(items, LONGEST)
 
 
 @pytest.fixture(scope="session")
