@@ -6,7 +6,8 @@ Written by train, read by evaluate and serve.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Callable
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -69,3 +70,25 @@ class Signature(Model):
         if self.layout == "Matrix" and any(column.datatype != FLOAT for column in self.inputs):
             raise ValueError("layout Matrix: every input is an FP32")
         return self
+
+
+def label_text(signature: Signature) -> Callable[[Any], str]:
+    """Return what turns a JSON label into the text of its class in `signature.classes`, and any other into text."""
+    known = {text.lower(): text for text in signature.classes}
+    by_number = {str(float(text)): text for text in signature.classes if _is_number(text)}
+
+    def text_of(label: Any) -> str:
+        text = str(label)
+        if isinstance(label, (int, float)) and not isinstance(label, bool):
+            return by_number.get(str(float(label)), text)
+        return known.get(text.lower(), by_number.get(str(float(label)), text) if isinstance(label, bool) else text)
+
+    return text_of
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

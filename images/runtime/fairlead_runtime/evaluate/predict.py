@@ -21,10 +21,9 @@ from fairlead.contract.jobs import ArtifactRef
 from fairlead.contract.training import Task
 from fairlead_runtime.errors import BadInput
 from fairlead_runtime.revision import TypedColumn
-from fairlead_runtime.serve.capture import label_text
 from fairlead_runtime.serve.loading import Fetched, fetch, load
 from fairlead_runtime.serve.models import Model, ModelError
-from fairlead_runtime.signature import DOUBLE, Signature
+from fairlead_runtime.signature import DOUBLE, Signature, label_text
 from fairlead_runtime.stats.metrics import Classified, Outcomes, Regressed
 from fairlead_runtime.stats.types import Floats, Ints
 from fairlead_runtime.store import Store

@@ -11,9 +11,7 @@ from __future__ import annotations
 import mmap
 from typing import Any
 
-from fairlead_runtime.signature import Signature
-
-from .capture import label_text
+from fairlead_runtime.signature import Signature, label_text
 
 PLACES = 65_536  # of one worker: 1 MB
 _WORD = (1 << 64) - 1

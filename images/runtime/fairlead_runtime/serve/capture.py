@@ -18,15 +18,14 @@ from fairlead.contract.data import ColumnType
 from fairlead.contract.jobs import ServeInput
 from fairlead.contract.training import Task
 from fairlead_runtime.hashing import MARK, Hasher
-from fairlead_runtime.signature import FLOAT, Input, Signature
+from fairlead_runtime.signature import FLOAT, Input, Signature, label_text
 
+from .answered import Answered
 from .columns import Column, Row
 from .records import Record, as_columns, rows_of
 
 if TYPE_CHECKING:
     import pyarrow as pa  # imported where it is used: it would double the time to the first answer
-
-    from .answered import Answered
 
 log = logging.getLogger("fairlead.serve.capture")
 
@@ -283,31 +282,9 @@ def _nothing() -> None:
     """Wake nobody: no flusher is attached yet."""
 
 
-def label_text(signature: Signature) -> Callable[[Any], str]:
-    """Return what turns a JSON label into the text of its class in `signature.classes`, and any other into text."""
-    known = {text.lower(): text for text in signature.classes}
-    by_number = {str(float(text)): text for text in signature.classes if _is_number(text)}
-
-    def text_of(label: Any) -> str:
-        text = str(label)
-        if isinstance(label, (int, float)) and not isinstance(label, bool):
-            return by_number.get(str(float(label)), text)
-        return known.get(text.lower(), by_number.get(str(float(label)), text) if isinstance(label, bool) else text)
-
-    return text_of
-
-
 def hour_name(hour: int) -> tuple[str, str]:
     """Return (YYYY-MM-DD, HH) of an hour since 1970, UTC."""
     import time  # noqa: PLC0415
 
     moment = time.gmtime(hour * 3600)
     return time.strftime("%Y-%m-%d", moment), time.strftime("%H", moment)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
