@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from fairlead.api import names
 from fairlead.api.names import Resource
+from fairlead.plan.selection import HANDLED_WIDTH, Override, recorded
 from fairlead.plan.stops import PROMOTION_REQUIRED
 
 Obj = Mapping[str, Any]
@@ -105,10 +106,25 @@ def build_override(service: Obj, version: Obj, by: Signature, reason: str) -> As
     digest = ((version.get("status") or {}).get("artifact") or {}).get("digest") or ""
     if not _is_refused(service, version, digest):
         raise CannotAskError(f"InferenceService {name} did not refuse ModelVersion {refused}; there is nothing to lift")
-    patch = {"metadata": {"annotations": {names.ANNOTATION_OVERRIDE: f"{digest} by {by.who}: {reason}"}}}
+    text = f"{digest} by {by.who}: {reason}"
+    if _is_spent(service, version, text):
+        raise CannotAskError(
+            f"InferenceService {name} tried ModelVersion {refused} again for this very reason, and refused it again; "
+            "say in --reason what is new since"
+        )
+    patch = {"metadata": {"annotations": {names.ANNOTATION_OVERRIDE: text}}}
     return Ask(
         names.INFERENCE_SERVICE, name, patch, f"InferenceService {name} may try ModelVersion {refused} again: {reason}"
     )
+
+
+def _is_spent(service: Obj, version: Obj, text: str) -> bool:
+    """Say whether these words were carried out before: the operator takes them once."""
+    handled = ((service.get("status") or {}).get("handled") or {}).get("override")
+    asked = (service["metadata"]["name"], *recorded(Override.of(text)))
+    kept = ((version.get("status") or {}).get("overrides")) or ()
+    by_version = any((one.get("inferenceService"), one.get("by"), one.get("why")) == asked for one in kept)
+    return text[:HANDLED_WIDTH] == handled or by_version
 
 
 def _is_refused(service: Obj, version: Obj, digest: str) -> bool:

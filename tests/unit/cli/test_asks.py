@@ -79,3 +79,13 @@ def test_only_what_was_refused_can_be_overridden() -> None:
         build_override(service(), version("fraud-2", "b"), BY, "x")
     remembered = version("fraud-2", "b", rejectedBy=[{"inferenceService": "fraud"}])
     assert build_override(service(rejected=None), remembered, BY, "x").name == "fraud"
+
+
+def test_an_override_counts_once_so_the_same_words_are_not_asked_again() -> None:
+    words = f"{digest('c')} by alice@example.com: the upstream bug is mended"
+    handled = service(handled={"override": words, "overrideDigest": digest("c")})
+    kept = [{"inferenceService": "fraud", "by": "alice@example.com", "why": "the upstream bug is mended"}]
+    for asked, refused in ((handled, version("fraud-3", "c")), (service(), version("fraud-3", "c", overrides=kept))):
+        with pytest.raises(CannotAskError, match="what is new"):
+            build_override(asked, refused, BY, "the upstream bug is mended")
+        assert build_override(asked, refused, BY, "its feature is filled now").name == "fraud"
