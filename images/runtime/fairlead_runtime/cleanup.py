@@ -28,7 +28,7 @@ DAY_S = 86400.0
 def run(job: CleanupInput, store: Store, clock: Callable[[], float] = time.time) -> CleanupSummary:
     """Return how many objects and bytes were removed; raise InputInvalid for a prefix that is too wide."""
     sweep = Sweep(prefix=job.prefix, keep_newest=job.keep_newest, older_than_days=job.older_than_days)
-    for asked in (sweep, *job.also):
+    for asked in (sweep, *(job.also or ())):
         if _prefix(asked).count("/") < 3:
             raise BadInput("InputInvalid", f"prefix {asked.prefix!r} is too wide; write kind/namespace/name/")
     kept = {name.strip("/").removeprefix("sha256:") for name in job.keep}
@@ -37,7 +37,7 @@ def run(job: CleanupInput, store: Store, clock: Callable[[], float] = time.time)
         trained_on = _trained_on(job.keep_trained_on, store)
         old = [name for name in old if name not in trained_on]
     gone = [f"{_prefix(sweep)}{name}/" for name in old]
-    gone += [f"{_prefix(more)}{name}/" for more in job.also for name in _old(more, store, clock())]
+    gone += [f"{_prefix(more)}{name}/" for more in job.also or () for name in _old(more, store, clock())]
     removed = size = 0
     for done, folder in enumerate(gone, 1):
         count, size_bytes = store.delete_folder(folder)

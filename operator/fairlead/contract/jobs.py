@@ -133,7 +133,7 @@ class CleanupInput(Model):
     keep_trained_on: TrainedOn | None = Field(None, description="The store refers to folders too: by lineage.")
     keep_newest: int | None = Field(None, description="So many folders that are last by name stay, however old.")
     older_than_days: float | None = None
-    also: list[Sweep] = Field(default_factory=list, description="Further prefixes, each by its own age alone.")
+    also: list[Sweep] | None = Field(None, description="Further prefixes, each by its own age alone.")
 
 
 class ReplayLimits(Model):

@@ -132,7 +132,7 @@ def test_reports_are_removed_by_an_age_of_their_own_and_as_many_stay_as_history_
         "spec": {"model": {"name": "fraud"}, "rollout": {"keepReports": "7d"}, "capture": {"retention": "36h"}},
     }
     asked = cleanup_of(meta.read(raw, InferenceServiceSpec, InferenceServiceStatus))
-    sweeps = [(sweep.prefix, sweep.older_than_days, sweep.keep_newest) for sweep in (asked, *asked.also)]
+    sweeps = [(sweep.prefix, sweep.older_than_days, sweep.keep_newest) for sweep in (asked, *(asked.also or ()))]
     assert sweeps == [
         ("captures/shop/fraud/", 1.5, None),
         ("captures/shop/fraud/replays/", 1.5, None),
