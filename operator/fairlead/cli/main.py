@@ -40,7 +40,6 @@ TOLD = (
     SavedError,
     UnknownAnswerError,
     ManifestError,
-    ManifestError,
     OSError,
 )
 Verb = Callable[[Session, argparse.Namespace], Awaitable[int]]
