@@ -36,6 +36,7 @@ class Way:
     options: Sequence[str] = ()
     compare: str = ""
     kubectl: Sequence[str] = ("apply",)
+    forced: bool = True  # kubectl has no --force beside --server-side, which takes all fields by itself
 
 
 WAYS = {
@@ -44,6 +45,7 @@ WAYS = {
         ("ServerSideApply=true",),
         "ServerSideDiff=true",
         ("apply", "--server-side", "--force-conflicts", "--field-manager=argocd-controller"),
+        forced=False,
     ),
 }
 
@@ -109,7 +111,14 @@ def test_rejected_stays_rejected(argocd: None, team: Team, tmp_path: Path, way: 
 
 def insist(application: Application, refused: Refused, way: Way) -> None:
     """Do everything by which tools and people bring a refused version back, one after the other."""
-    for how in (heal, force, replace, partial(apply_often, way=way), restart_operator, delete_deployments):
+    for how in (
+        heal,
+        partial(force, way=way),
+        replace,
+        partial(apply_often, way=way),
+        restart_operator,
+        delete_deployments,
+    ):
         how(application)
         refused.stays_away(60)
     application.team.until_says("InferenceService", "tumor", "RolledBack")
@@ -172,15 +181,17 @@ def heal(application: Application) -> None:
     def baked() -> str:
         return str((team.get("InferenceService", "tumor") or {})["spec"]["rollout"]["bake"]["duration"])
 
+    known = len(application.seen)
     with application.may_differ():
         team.patch("InferenceService", "tumor", {"spec": {"rollout": {"bake": {"duration": "77s"}}}})
         eventually(lambda: baked() == "6s", "self-heal did not undo a change by hand", 60)
         application.until(lambda s: s.in_sync and s.operation == "Succeeded", "it is not in sync again")
+    assert any("InferenceService/tumor" in seen.differs for seen in application.seen[known:]), "a diff was not noted"
 
 
-def force(application: Application) -> None:
+def force(application: Application, way: Way) -> None:
     for _ in range(FORCED):
-        application.sync({"apply": {"force": True}})
+        application.sync({"apply": {"force": True} if way.forced else {}})
 
 
 def replace(application: Application) -> None:
@@ -225,8 +236,8 @@ def delete_deployments(application: Application) -> None:
 def override(application: Application, refused: Refused) -> None:
     """A person lifts the refusal, on record; it is tried once, judged, and refused again."""
     team, began = application.team, time.monotonic()
-    where = ("--context", CONTEXT, "--namespace", team.namespace)
-    assert main(["override", *where, "tumor", "--version", "bad", "--reason", WHY]) == 0
+    words = ["override", "--context", CONTEXT, "--namespace", team.namespace, "tumor", "--version", "bad"]
+    assert main([*words, "--reason", WHY]) == 0
     team.until("InferenceService", "tumor", in_state("Step", version="bad"), 180)
     eventually(lambda: refused.sent.by_version(began)["bad"], "an override brings no request", 60)
     lifted = (team.get("InferenceService", "tumor") or {})["status"]["history"][0]
@@ -235,10 +246,12 @@ def override(application: Application, refused: Refused) -> None:
     who = lifted["message"].removesuffix(f": {WHY}")
     assert who == json.loads(kubectl("auth", "whoami", "-o", "json"))["status"]["userInfo"]["username"]
     found = team.until("ModelVersion", "bad", lambda o: o["status"]["rejectedBy"][0].get("overriddenAt"), 60)
-    assert found["status"]["rejectedBy"][0]["overriddenAt"], found
+    kept = found["status"]["overrides"]
+    assert [(one["inferenceService"], one["by"], one["why"]) for one in kept] == [("tumor", who, WHY)]
     rolled_back(team, "bad", 300)
     refused.since = time.monotonic()
     until_degraded(application, "bad")
     eventually(lambda: not pods_of(team, "bad"), "its pods do not go", 90)
     restart_operator(application)
+    assert main([*words, "--reason", WHY]) != 0, "the same words do not count again, and are not taken for it"
     refused.stays_away(60)
