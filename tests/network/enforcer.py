@@ -1,7 +1,8 @@
 """Enforces NetworkPolicies on the cluster's node for as long as a test runs: reads, renders, and tells nftables.
 
 A pod that has just begun is open until it was seen, half a second or so. That is enough for a test that asks again.
-What it did is gone when it ends. Used by `test_network_policies.py`.
+What it did is gone when it ends. Killed, it leaves its table; the next run takes that over, or
+`docker exec fairlead-control-plane nft delete table ip fairlead_policies` removes it. Used by `test_network_policies.py`.
 """
 
 from __future__ import annotations
