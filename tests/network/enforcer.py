@@ -2,7 +2,8 @@
 
 A pod that has just begun is open until it was seen, half a second or so. That is enough for a test that asks again.
 What it did is gone when it ends. Killed, it leaves its table; the next run takes that over, or
-`docker exec fairlead-control-plane nft delete table ip fairlead_policies` removes it. Used by `test_network_policies.py`.
+`docker exec fairlead-control-plane nft delete table ip fairlead_policies` removes it. Used by
+`test_network_policies.py`.
 """
 
 from __future__ import annotations
