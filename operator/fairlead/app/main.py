@@ -73,7 +73,9 @@ class Operator:
         self.relist = Relist(self.client, self.store, settings.namespaces, self._lists)
         self._recorder = Recorder(self.client, settings.identity, clock.now)
         self._arms = HttpArms()
-        self._installation = OperatorSettings(settings.server_image, settings.jobs_image, settings.image_pull_policy)
+        self._installation = OperatorSettings(
+            settings.server_image, settings.jobs_image, settings.image_pull_policy, namespaces=settings.namespaces
+        )
         self._logs = PodLogs(self.client)
         self.queue: WorkQueue[Key] = WorkQueue(metrics=self.metrics)
         around = Surroundings(

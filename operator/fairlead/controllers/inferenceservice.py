@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from fairlead.api import meta, names
@@ -110,6 +110,7 @@ class InferenceServiceController(Controller[InferenceServiceSnapshot]):
             columns={version.name: _columns(view, version) for version in versions},
             children=_children(view, service, gateway_api=settings.gateway_api_present),
             gateway=_gateway(view, service, gateway_api=settings.gateway_api_present),
+            gateway_in_sight=_is_in_sight(service, settings.namespaces),
             rivals=_rivals(view, service),
             foreign_routes=_foreign_routes(view, service, gateway_api=settings.gateway_api_present),
             pods=pods,
@@ -185,6 +186,12 @@ def _gateway(view: View, service: InferenceService, *, gateway_api: bool) -> Obj
     if gateway is None or not gateway_api:
         return None
     return view.get(names.GATEWAY, gateway.namespace or service.namespace, gateway.name)
+
+
+def _is_in_sight(service: InferenceService, namespaces: Collection[str]) -> bool:
+    """Whether a Gateway that the store does not hold does not exist: the operator watches its namespace."""
+    place = _gateway_of(service.raw)
+    return place is None or not namespaces or place[0] in namespaces
 
 
 def _rivals(view: View, service: InferenceService) -> tuple[Obj, ...]:

@@ -78,6 +78,7 @@ class OperatorSettings:
     jobs_image: str
     image_pull_policy: str = "IfNotPresent"
     gateway_api_present: bool = False  # HTTPRoute and Gateway are served; watched at run time
+    namespaces: tuple[str, ...] = ()  # the ones that are watched; none: all
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ from .replay import ReplayNow
 from .revision import ServingImages, describe_revision, is_told
 from .rollout import advance, change
 from .rollout_report import ReportJobs, plan_reports
-from .route import ROUTE_PENDING, RouteFacts, conflict, find_claimant, route_facts
+from .route import ROUTE_PENDING, RouteFacts, conflict, find_claimant, route_facts, without_api
 from .selection import (
     HANDLED_WIDTH,
     Override,
@@ -103,6 +103,7 @@ class InferenceServiceSnapshot:
     counters: Counters
     images: ServingImages
     gateway_api_present: bool
+    gateway_in_sight: bool = True
     jobs: tuple[Obj, ...] = ()  # its own
     job_pods: tuple[Obj, ...] = ()  # of the present replay or comparison
     report_pods: tuple[Obj, ...] = ()
@@ -191,7 +192,7 @@ def _as_plan(snapshot: InferenceServiceSnapshot, seen: Seen, status: InferenceSe
         **with_ready(status, arms),
         "desired": _desired(seen.target, said.selection),
         "traffic": traffic_of(shares, said.route, seen.finding, by_ratio=snapshot.by_ratio) or None,
-        "url": url_of(service, snapshot.gateway),
+        "url": url_of(service, snapshot.gateway, in_sight=snapshot.gateway_in_sight),
     }
     status = with_look(status.model_copy(update=fields), seen.finding, seen.now)
     reported = plan_reports(
@@ -365,7 +366,11 @@ def _route(snapshot: InferenceServiceSnapshot, status: InferenceServiceStatus) -
     if snapshot.by_ratio:
         return RouteFacts()
     route = snapshot.children.routes.get(service.name)
-    facts = route_facts(service, api_present=snapshot.gateway_api_present, gateway=snapshot.gateway, route=route)
+    facts = (
+        route_facts(service, snapshot.gateway, route, in_sight=snapshot.gateway_in_sight)
+        if snapshot.gateway_api_present
+        else without_api()
+    )
     claimant = find_claimant(service, snapshot.rivals, snapshot.foreign_routes)
     if claimant is not None:
         return replace(facts, problem=conflict(service, claimant))

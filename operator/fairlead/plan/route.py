@@ -136,20 +136,24 @@ def parent_reference(service: InferenceService) -> Json:
     return {**reference, "sectionName": gateway.section_name} if gateway.section_name else reference
 
 
-def route_facts(service: InferenceService, *, api_present: bool, gateway: Obj | None, route: Obj | None) -> RouteFacts:
-    """Return what the route's status and the Gateway say; conflicts are looked for by `find_claimant`."""
+def without_api() -> RouteFacts:
+    """Return what is known where no route can be."""
+    message = (
+        "The cluster has no Gateway API (gateway.networking.k8s.io/v1); install it with a gateway, "
+        "or remove spec.traffic.gateway to split by whole pods."
+    )
+    return RouteFacts(RouteProblem(GATEWAY_API_MISSING, message))
+
+
+def route_facts(service: InferenceService, gateway: Obj | None, route: Obj | None, *, in_sight: bool) -> RouteFacts:
+    """Return what the route's status and the Gateway say; conflicts are looked for by `find_claimant`.
+
+    Of a Gateway in a namespace that the operator does not watch, the route's status alone tells.
+    """
     reference = parent_reference(service)
     place = f"{reference['namespace']}/{reference['name']}"
-    if not api_present:
-        return RouteFacts(
-            RouteProblem(
-                GATEWAY_API_MISSING,
-                "The cluster has no Gateway API (gateway.networking.k8s.io/v1); install it with a gateway, "
-                "or remove spec.traffic.gateway to split by whole pods.",
-            )
-        )
     written = _weights(route)
-    if gateway is None:
+    if gateway is None and in_sight:
         message = f"spec.traffic.gateway names Gateway {place}, which does not exist; create it or name another one."
         return RouteFacts(RouteProblem(GATEWAY_MISSING, message), written=written)
     refusal, accepted = _answer(route, reference)
@@ -158,6 +162,8 @@ def route_facts(service: InferenceService, *, api_present: bool, gateway: Obj | 
         return RouteFacts(RouteProblem(ROUTE_REFUSED, message), written=written)
     if not accepted:
         message = f"Gateway {place} has not answered for the route yet; its controller does that within seconds."
+        if not in_sight:
+            message += f" The operator does not watch namespace {reference['namespace']}: see there that it exists."
         return RouteFacts(RouteProblem(ROUTE_PENDING, message), written=written)
     current = accepted >= int((route or {"metadata": {}})["metadata"].get("generation", 1))
     return RouteFacts(programmed=written if current else None, written=written)

@@ -63,11 +63,16 @@ def with_ready(status: InferenceServiceStatus, arms: Mapping[str, ArmFacts]) -> 
     }
 
 
-def url_of(service: InferenceService, gateway: Obj | None) -> str:
-    """Return where requests go: hostname (or the Gateway's address) and listener, or the Service in the cluster."""
+def url_of(service: InferenceService, gateway: Obj | None, *, in_sight: bool) -> str:
+    """Return where requests go: hostname (or the Gateway's address) and listener, or the Service in the cluster.
+
+    Nothing for a Gateway that the operator may not see: whether it speaks HTTP or HTTPS, and at which port, is its own.
+    """
     traffic = service.spec.traffic
     if traffic.gateway is None:
         return f"http://{service.name}.{service.namespace}.svc"
+    if gateway is None and not in_sight:
+        return ""
     addresses = ((gateway or {}).get("status") or {}).get("addresses") or ()
     host = traffic.hostname or next((str(entry.get("value", "")) for entry in addresses), "")
     if not host:

@@ -264,6 +264,10 @@ def _without_gateway_api(world: Simulation, present: bool, _more: Mapping[str, A
     world.settings = type(world.settings)(**{**vars(world.settings), "gateway_api_present": present})
 
 
+def _watches(world: Simulation, namespaces: list[str], _more: Mapping[str, Any]) -> None:
+    world.settings = type(world.settings)(**{**vars(world.settings), "namespaces": tuple(namespaces)})
+
+
 def _operator_image(world: Simulation, image: str, _more: Mapping[str, Any]) -> None:
     world.settings = type(world.settings)(**{**vars(world.settings), "server_image": image})
 
@@ -282,5 +286,6 @@ HAPPENINGS |= {
     "counters fail": _counters_fail,
     "counters answer": _counters_answer,
     "gateway api is there": _without_gateway_api,
+    "operator watches": _watches,
     "operator has server image": _operator_image,
 }
