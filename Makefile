@@ -96,7 +96,7 @@ test-rollouts: venv cluster images cluster-load ## Rollouts under steady load on
 	$(PYTEST) tests/e2e/rollouts tests/e2e/test_rollout.py -q -n 3 --maxschedchunk 1 --durations 12
 
 .PHONY: test-argo
-test-argo: venv cluster images cluster-load argocd ## A refused version under a real Argo CD stays refused, and nothing differs; 15 min
+test-argo: venv cluster images cluster-load argocd ## A refused version under a real Argo CD stays refused, and nothing differs; 10 min
 	$(PYTEST) tests/e2e/argo -q -s
 
 .PHONY: test-upgrade

@@ -58,6 +58,7 @@ class Refused:
     sent: load.Load
     digest: str
     since: float
+    outage: tuple[float, float] = (0.0, 0.0)  # when the test itself took all pods away
 
     def stays_away(self, answers: int) -> None:
         """Wait for that many good answers more; none since the refusal came from the refused bytes, under any name."""
@@ -101,10 +102,16 @@ def test_rejected_stays_rejected(argocd: None, team: Team, tmp_path: Path, way: 
             until_said(application, "ModelVersion", "bad", "Degraded", "RejectedByService: ")
             application.commit("without the bad one", without=["ModelVersion/bad"])
             application.until(lambda s: s.in_sync and s.health == "Healthy", "it is not Healthy")
+            kept = (team.get("InferenceService", "tumor") or {})["status"]["rejected"]
+            assert refused.digest in {entry["digest"] for entry in kept}, "the service forgot what it refused"
             refused.stays_away(60)
     assert not application.surprises(), application.surprises()[:3]
+    failed = [one for one in sent.failed("bad") if not refused.outage[0] <= one.at <= refused.outage[1]]
+    assert not failed, f"{len(failed)} requests failed that nothing explains: {failed[:3]}"
     compared = states.compared(application)
-    print(f"\n{len(sent.sent)} requests, failed: {len(sent.failed('bad'))} but by the bad one; compared: {compared}")
+    print(
+        f"\n{len(sent.sent)} requests, failed: {len(sent.failed('bad'))} while all pods were away; compared: {compared}"
+    )
     lacking = {"Step 20 bad", "RolledBack", "Step 20 v3", "Step 40 v3", "Baking"} - compared.keys()
     assert not lacking, f"nothing was compared in {lacking}, so that shows nothing"
 
@@ -119,8 +126,10 @@ def insist(application: Application, refused: Refused, way: Way) -> None:
         restart_operator,
         delete_deployments,
     ):
+        began = time.monotonic()
         how(application)
         refused.stays_away(60)
+    refused.outage = (began, time.monotonic())
     application.team.until_says("InferenceService", "tumor", "RolledBack")
     found = application.team.get("InferenceService", "tumor") or {}
     lines = [(line["version"], line["outcome"]) for line in found["status"]["history"]]
