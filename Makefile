@@ -76,7 +76,7 @@ faults: venv tools ## Every fault at every point against a real API server; at m
 
 .PHONY: test-faults
 test-faults: venv tools ## A share of each class of faults; at most 4 min
-	$(PYTEST) tests/faults -q -W ignore -n 4 --dist loadgroup --no-loadscope-reorder --durations 8
+	$(PYTEST) tests/faults -q -W ignore -n 3 --dist loadgroup --no-loadscope-reorder --durations 8
 
 .PHONY: helm-lint
 helm-lint: venv tools ## Lint and render the chart, check its schema

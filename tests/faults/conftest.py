@@ -13,7 +13,7 @@ from tests.support.status_watch import status_laws_are_kept, status_watches  # n
 
 from .arena import WHOLE, Arena, Outcome, arena
 
-# With four workers each takes two of these at once: after the longest comes what is short.
+# A worker takes two of these at once: after the longest of all comes what is short.
 LONGEST = (
     "faults/leader/",
     "test_a_kill_at_every_write",
