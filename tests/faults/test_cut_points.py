@@ -1,6 +1,6 @@
 """SIGKILL at every write of the scenario, before it is forwarded and after: the end is that of an undisturbed run.
 
-`make faults` takes them all, `make test` every 67th; FAULTS_STRIDE says otherwise.
+`make faults` takes them all, `make test` every 101st; FAULTS_STRIDE says otherwise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .rules import Cut, Writes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-STRIDE = int(os.environ.get("FAULTS_STRIDE", "1" if WHOLE else "67"))
+STRIDE = int(os.environ.get("FAULTS_STRIDE", "1" if WHOLE else "101"))
 ONLY = os.environ.get("FAULTS_ONLY", "")  # words of the writes to look at, to find out why one of them fails
 WITHIN_S = 60.0
 TRIES = 3  # a look at a rollout may be one less: then the look before it is the point
