@@ -324,14 +324,17 @@ def bench_overload(plan: Plan) -> None:
         peak = clients.http_rate(target, CONNECTIONS, plan.seconds, plan.folder)
         calm = clients.paced(target, peak / 2, 2 * plan.seconds, CONNECTIONS)
         crowd = clients.paced(target, 2 * peak, 2 * plan.seconds, 512)
-    good = len(crowd.latencies_s) / (2 * plan.seconds)
+    good = len(crowd.latencies_s) / crowd.took_s
     print("\n### forest, 100 rows a request, twice the peak over 512 connections\n")
-    print("| | offered/s | answered/s | refused (503) | other | p50 ms | p99 ms |\n|---|---|---|---|---|---|---|")
+    print("| | offered/s | answered/s | refused (503) | other | p50 ms | p99 ms | p99 ms from when it was due |")
+    print("|---|---|---|---|---|---|---|---|")
     for name, rate, run in (("half the peak", peak / 2, calm), ("twice the peak", 2 * peak, crowd)):
-        answered = len(run.latencies_s) / (2 * plan.seconds)
-        cells = f"{run.refused} | {run.other} | {run.percentile_ms(0.5):.1f} | {run.percentile_ms(0.99):.1f}"
-        print(f"| {name} | {rate:.0f} | {answered:.0f} | {cells} |")
-    tail = crowd.percentile_ms(0.99)
+        cells = [f"{run.percentile_ms(0.5, sent=True):.1f}", f"{run.percentile_ms(0.99, sent=True):.1f}"]
+        cells = [str(run.refused), str(run.other), *cells, f"{run.percentile_ms(0.99):.1f}"]
+        print(f"| {name} | {rate:.0f} | {len(run.latencies_s) / run.took_s:.0f} | {' | '.join(cells)} |")
+    tail = crowd.percentile_ms(
+        0.99, sent=True
+    )  # what waits for one of the client's 512 connections waits in the client
     verdict("p99 of what is accepted in overload", f"{OVERLOAD_MS:g} ms", f"{tail:.0f} ms", tail <= OVERLOAD_MS)
     verdict("answered in overload", "0.8 of the peak", f"{good / peak:.2f}", good >= 0.8 * peak and not crowd.other)
 

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,12 @@ class Paced:
     latencies_s: list[float]  # of answers 2xx, from when the request was due
     refused: int  # answers 503
     other: int  # any other answer, or none at all
+    served_s: list[float] = field(default_factory=list)  # the same, from when the request was sent
+    took_s: float = 0.0  # all of it
 
-    def percentile_ms(self, share: float) -> float:
-        """Return a percentile of the latencies in ms."""
-        ordered = sorted(self.latencies_s)
+    def percentile_ms(self, share: float, *, sent: bool = False) -> float:
+        """Return a percentile of the latencies in ms; from when requests were sent, if that is asked for."""
+        ordered = sorted(self.served_s if sent else self.latencies_s)
         return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
@@ -112,6 +114,9 @@ def paced(target: Target, rate: float, seconds: float, connections: int) -> Pace
     finally:
         loop.close()
         os.sched_setaffinity(0, before)
+
+
+_AWAKE_S = 0.005  # before a request is due the client, which has a processor of its own, sleeps no more
 
 
 class _Pacer:
@@ -133,13 +138,15 @@ class _Pacer:
         began = time.perf_counter()
         for number in range(int(rate * seconds)):
             due = began + number / rate
-            wait = due - time.perf_counter()
-            if wait > 0 or number % 50 == 0:
-                await asyncio.sleep(max(0.0, wait))
+            if number % 50 == 0:
+                await asyncio.sleep(0)
+            while (wait := due - time.perf_counter()) > 0:  # noqa: ASYNC110
+                await asyncio.sleep(max(0.0, wait - _AWAKE_S))
             self.ask(due)
         until = time.perf_counter() + 10
         while (self.backlog or self.outstanding) and time.perf_counter() < until:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+        self.seen.took_s = time.perf_counter() - began
         self.seen.other += len(self.backlog) + self.outstanding
         self.ended = True
         for line in self.idle:
@@ -175,7 +182,7 @@ class _Line(asyncio.Protocol):
 
     def __init__(self, pacer: _Pacer) -> None:
         self.pacer = pacer
-        self.due = 0.0
+        self.due = self.sent = 0.0
         self.buffer = b""
         self.transport: Any = None
 
@@ -184,7 +191,7 @@ class _Line(asyncio.Protocol):
         self.pacer.free(self)
 
     def ask(self, due: float) -> None:
-        self.due = due
+        self.due, self.sent = due, time.perf_counter()
         self.pacer.outstanding += 1
         self.transport.write(self.pacer.request)
 
@@ -194,12 +201,14 @@ class _Line(asyncio.Protocol):
         length = re.search(rb"content-length: (\d+)", self.buffer, re.IGNORECASE)
         if head < 0 or not length or len(self.buffer) < head + 4 + int(length[1]):
             return
-        elapsed, self.due = time.perf_counter() - self.due, 0.0
+        now = time.perf_counter()
+        elapsed, served, self.due = now - self.due, now - self.sent, 0.0
         status, closing = self.buffer[9:12], b"connection: close" in self.buffer[:head]
         self.buffer = b""
         self.pacer.outstanding -= 1
         if status.startswith(b"2"):
             self.pacer.seen.latencies_s.append(elapsed)
+            self.pacer.seen.served_s.append(served)
         elif status == b"503":
             self.pacer.seen.refused += 1
         else:
