@@ -17,8 +17,9 @@ import pytest
 import yaml
 from hack.demo.cluster import CONTEXT, ROOT, Obj, restricted_namespace
 from tests.e2e import asking, flights
+from tests.e2e.rollouts.story import another_version_rolls_out
 from tests.e2e.team import SYSTEM, Team, eventually, install_operator, kubectl, manifest
-from tests.e2e.test_inferenceservice import LENIENT, serves
+from tests.e2e.test_inferenceservice import LENIENT
 from tests.network.enforcer import enforced
 from tests.support.status_laws import breaches
 
@@ -141,16 +142,6 @@ def who_may_reach_what(team: Team, outside: Place) -> None:
     assert not operator().reaches("object-store.object-store.svc", 8333)
     assert operator().reaches("kubernetes.default.svc", 443)
     assert outside.reaches(operator().ip(), 8080)
-
-
-def another_version_rolls_out(team: Team, ask: asking.Ask) -> None:
-    """The operator reads the counts of both arms, and captured requests are replayed."""
-    weaker = {"sklearn": flights.run_spec()["trainer"]["sklearn"] | {"parameters": {"C": 0.5}}}
-    flights.given_version(team, "flights-v2", trainer=weaker)
-    with asking.all_the_time(ask, flights.features(1)) as answers:
-        team.patch("InferenceService", "flights", {"spec": {"model": {"version": "flights-v2"}}})
-        team.until("InferenceService", "flights", serves("flights-v2"), 240)
-    assert not [answer for answer in answers if answer.status != 200]
 
 
 def place(namespace: str, name: str, **labels: str) -> Place:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.support.running import running
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 180.0  # patience with a machine that does other work too
@@ -84,9 +85,9 @@ def control_plane(
     )
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        stack.enter_context(_process(_etcd(binaries, folder, client, peer), folder / "etcd.log"))
+        stack.enter_context(running(_etcd(binaries, folder, client, peer), folder / "etcd.log"))
         _prepare(folder, plane.token, audit_rules)
-        apiserver = stack.enter_context(_process(_apiserver(binaries, folder, client, api), folder / "apiserver.log"))
+        apiserver = stack.enter_context(running(_apiserver(binaries, folder, client, api), folder / "apiserver.log"))
         _await_ready(plane, apiserver)
         yield plane
 
@@ -138,21 +139,6 @@ def _apiserver(binaries: Path, folder: Path, client: int, api: int) -> list[str]
         "--audit-log-mode=blocking",
         "--v=0",
     ]
-
-
-@contextlib.contextmanager
-def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _await_ready(plane: ControlPlane, apiserver: subprocess.Popen[bytes]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.support.control_plane import ControlPlane, find_binaries
+from tests.support.running import running
 
 CONTROLLERS = (
     "garbage-collector-controller",
@@ -46,14 +46,5 @@ def controller_manager(plane: ControlPlane, controllers: Sequence[str] = CONTROL
         "--secure-port=0",
         "--v=0",
     ]
-    with (plane.folder / "controllers.log").open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
-    try:
+    with running(command, plane.folder / "controllers.log"):
         yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

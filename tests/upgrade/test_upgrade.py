@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 from hack.demo.cluster import CONTEXT, PLURALS, ROOT, restricted_namespace
 from tests.e2e import asking, flights
+from tests.e2e.rollouts.story import another_version_rolls_out
 from tests.e2e.team import SYSTEM, Obj, Team, condition, eventually, kubectl, manifest
-from tests.e2e.test_inferenceservice import LENIENT, serves
+from tests.e2e.test_inferenceservice import LENIENT
 from tests.support.status_laws import breaches
 from tests.upgrade import previous
 
@@ -72,7 +73,7 @@ def test_what_the_previous_version_serves_goes_on_by_the_same_pods(team: Team) -
     assert {key: after.get(key) for key in before} == before, "something was made anew"
     breached = [breach for obj in team.all_objects() for breach in breaches(obj, secrets=[team.secret_key])]
     assert not breached
-    a_new_version_rolls_out(team, ask)
+    another_version_rolls_out(team, ask)
 
 
 def given_all_kinds(team: Team, hostname: str) -> None:
@@ -106,13 +107,3 @@ def operators() -> list[str]:
     """Return the images of the operator's pods."""
     pods = json.loads(kubectl("get", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/component=operator", "-o", "json"))
     return [container["image"] for pod in pods["items"] for container in pod["spec"]["containers"]]
-
-
-def a_new_version_rolls_out(team: Team, ask: asking.Ask) -> None:
-    """Today's server beside the previous one's pods."""
-    weaker = {"sklearn": flights.run_spec()["trainer"]["sklearn"] | {"parameters": {"C": 0.5}}}
-    flights.given_version(team, "flights-v2", trainer=weaker)
-    with asking.all_the_time(ask, flights.features(1)) as answers:
-        team.patch("InferenceService", "flights", {"spec": {"model": {"version": "flights-v2"}}})
-        team.until("InferenceService", "flights", serves("flights-v2"), 240)
-    assert not [answer for answer in answers if answer.status != 200]

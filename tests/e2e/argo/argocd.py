@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ import yaml
 from hack.cluster import golang, settings
 from hack.demo.cluster import CONTEXT, ROOT
 from tests.e2e.team import eventually, kubectl
+from tests.support.running import running
 
 NAMESPACE = "argocd"
 HEALTH = ROOT / "docs" / "integrations" / "argocd-cm.yaml"
@@ -116,7 +117,9 @@ def _begin(stack: contextlib.ExitStack, programs: Path, folder: Path) -> None:
         ),
     }  # fmt: skip
     begun = {
-        part: stack.enter_context(_process([str(programs / f"argocd-{part}"), *words], environment, part))
+        part: stack.enter_context(
+            running([str(programs / f"argocd-{part}"), *words], LOGS / f"{part}.log", environment, ends_within_s=15)
+        )
         for part, words in commands.items()
     }
     for part, address in (("repo-server", health), ("application-controller", metrics)):
@@ -157,22 +160,6 @@ def _kubeconfig(folder: Path) -> Path:
     path.touch(mode=0o600)
     path.write_text(yaml.safe_dump(document))
     return path
-
-
-@contextlib.contextmanager
-def _process(command: Sequence[str], environment: Mapping[str, str], part: str) -> Iterator[subprocess.Popen[bytes]]:
-    LOGS.mkdir(parents=True, exist_ok=True)
-    with (LOGS / f"{part}.log").open("wb") as out:
-        process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _well(process: subprocess.Popen[bytes], part: str, address: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow.parquet as pq
+from tests.e2e import asking, flights
 from tests.e2e.team import Obj, Team, is_ready
 
 Holds = Callable[[Obj], Any]
@@ -73,6 +74,16 @@ def captured(team: Team, version: str, name: str = "tumor") -> int:
     folder = f"captures/{team.namespace}/{name}/"
     files = [key for key in team.stored(folder) if f"/{version}/" in key and key.endswith(".parquet")]
     return sum(pq.read_metadata(io.BytesIO(team.read(key))).num_rows for key in files)
+
+
+def another_version_rolls_out(team: Team, ask: asking.Ask) -> None:
+    """A second version of the flights is trained and promoted, and nobody's request fails."""
+    weaker = {"sklearn": flights.run_spec()["trainer"]["sklearn"] | {"parameters": {"C": 0.5}}}
+    flights.given_version(team, "flights-v2", trainer=weaker)
+    with asking.all_the_time(ask, flights.features(1)) as answers:
+        team.patch("InferenceService", "flights", {"spec": {"model": {"version": "flights-v2"}}})
+        team.until("InferenceService", "flights", serves("flights-v2"), 240)
+    assert not [answer for answer in answers if answer.status != 200]
 
 
 def _serves(pod: Obj) -> Any:
