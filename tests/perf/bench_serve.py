@@ -353,8 +353,12 @@ def _variant(start: Callable[..., contextlib.AbstractContextManager[Running]], v
     trained, plan = more
     assert isinstance(trained, Trained)
     assert isinstance(plan, Plan)
-    with start(trained, plan.place(), variant) as server:
-        found = by_rest([server], plan, trained.rows(1))[0]
+    try:
+        with start(trained, plan.place(), variant) as server:
+            found = by_rest([server], plan, trained.rows(1))[0]
+    except RuntimeError as error:  # a variant that this peer cannot run is a cell of the table, and its reason is said
+        print(f"{variant.name}: {error}", file=sys.stderr)
+        return "did not run"
     return f"{spread(found.rates, ',.0f')}; {statistics.median(found.cpu_rates):,.0f} per CPU second"
 
 

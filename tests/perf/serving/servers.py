@@ -76,7 +76,7 @@ KSERVE = [
     Variant("no logs, uvloop, protocol 1", {}, {}, (*_QUIET, "--event-loop=uvloop"), _OFF, True),
     Variant("no logs, uvloop, 2 workers", {}, {}, (*_QUIET, "--event-loop=uvloop", "--workers=2"), _OFF),
 ]
-BEST = {"MLServer": MLSERVER[4], "KServe SDK": KSERVE[2]}  # docs/serving-peers.md has the grid that says so
+BEST = {"MLServer": MLSERVER[5], "KServe SDK": KSERVE[3]}  # docs/serving-peers.md has the grid that says so
 
 
 @dataclass
