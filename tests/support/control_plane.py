@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.support.running import running
+from tests.support.running import free_ports, running
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 180.0  # patience with a machine that does other work too
@@ -64,14 +63,6 @@ def find_binaries() -> Path:
     return Path(made.stdout.strip().splitlines()[-1])
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
 @contextlib.contextmanager
 def control_plane(
     binaries: Path | None = None, audit_rules: Sequence[Mapping[str, Any]] = ({"level": "Metadata"},)
@@ -79,7 +70,7 @@ def control_plane(
     """Start etcd and kube-apiserver, wait until they answer, and stop them in the end."""
     binaries = binaries or find_binaries()
     folder = Path(tempfile.mkdtemp(prefix="fairlead-control-plane-"))
-    client, peer, api = _free_ports(3)
+    client, peer, api = free_ports(3)
     plane = ControlPlane(
         f"https://127.0.0.1:{api}", secrets.token_hex(16), folder / "apiserver.crt", folder, folder / "audit.log"
     )

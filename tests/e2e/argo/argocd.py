@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import urllib.error
@@ -24,7 +23,7 @@ import yaml
 from hack.cluster import golang, settings
 from hack.demo.cluster import CONTEXT, ROOT
 from tests.e2e.team import eventually, kubectl
-from tests.support.running import running
+from tests.support.running import free_ports, running
 
 NAMESPACE = "argocd"
 HEALTH = ROOT / "docs" / "integrations" / "argocd-cm.yaml"
@@ -99,7 +98,7 @@ def _files(manifests: Path, names: Sequence[str]) -> list[str]:
 
 
 def _begin(stack: contextlib.ExitStack, programs: Path, folder: Path) -> None:
-    cache, repositories, health, metrics = (f"127.0.0.1:{port}" for port in _free_ports(4))
+    cache, repositories, health, metrics = (f"127.0.0.1:{port}" for port in free_ports(4))
     environment = _environment(folder)
     shared = ("--redis", cache, "--loglevel", "info")
     commands = {
@@ -170,14 +169,6 @@ def _well(process: subprocess.Popen[bytes], part: str, address: str) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def _port(address: str) -> str:
