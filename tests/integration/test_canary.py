@@ -14,8 +14,8 @@ import urllib.request
 from typing import Any
 
 import pytest
-from tests.support.control_plane import _free_ports
 from tests.support.eventually import eventually
+from tests.support.running import free_ports
 
 from fairlead.api.conditions import find_condition
 from fairlead.api.names import DATASET, INFERENCE_SERVICE, JOB, MODEL_VERSION, OWN_KINDS, POD, TRAINING_RUN, Resource
@@ -70,7 +70,7 @@ async def test_a_planted_secret_shows_up_nowhere(begin: Begin, api: Client, name
     data = {key: base64.b64encode(CANARY.encode()).decode() for key in ("endpoint", "bucket", "accessKey", "secretKey")}
     for name in ("fairlead-store", "lake"):
         await api.create(SECRET, namespace, {"metadata": {"name": name}, "data": data})
-    port = _free_ports(1)[0]
+    port = free_ports(1)[0]
     process = await begin("--log-level", "debug", "--metrics-port", str(port))
     lines = asyncio.create_task(_read_all(process))
     for kind, name, spec in PLACES:
