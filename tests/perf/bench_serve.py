@@ -15,15 +15,15 @@ import contextlib
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tests.perf.serving import clients
 from tests.perf.serving.process_tree import cpu_limit, cpu_s, memory_mb
 from tests.perf.serving.servers import (
+    BATCHING,
     BEST,
     INFER,
     KSERVE,
@@ -37,6 +37,7 @@ from tests.perf.serving.servers import (
     kserve,
     mlserver,
 )
+from tests.perf.serving.tables import Measured, both, ratio, spread, table, verdict
 from tests.perf.serving.trained import MODELS, Trained
 
 CONNECTIONS = 16
@@ -45,28 +46,6 @@ FRAUD_RATE = 23  # requests a second: two million a day
 FRAUD_MILLICORES = 500
 OVERLOAD_MS = 400  # a quarter of a second that requests may wait (FAIRLEAD_MAX_WAIT_S), one turn, and the way
 RATE_BARS = {"logistic": 15.0, "forest": 80.0, "boosting": 20.0}
-PEERS = ("MLServer", "KServe SDK")
-
-
-@dataclass
-class Measured:
-    """The rounds of one server."""
-
-    name: str
-    rates: list[float] = field(default_factory=list)
-    cpu_rates: list[float] = field(default_factory=list)
-
-    def median(self) -> float:
-        """Return the median of units a second."""
-        return statistics.median(self.rates)
-
-    def add(self, running: Running, rate: Callable[[], float]) -> None:
-        """Record one round: units a second by the clock and by the server's CPU."""
-        before, began = cpu_s(running.pid), time.perf_counter()
-        found = rate()
-        used = max(0.01, cpu_s(running.pid) - before)
-        self.rates.append(found)
-        self.cpu_rates.append(found * (time.perf_counter() - began) / used)
 
 
 @dataclass(frozen=True)
@@ -81,21 +60,6 @@ class Plan:
     def place(self) -> Path:
         """Return a new folder."""
         return Path(tempfile.mkdtemp(dir=self.folder)) / "server"
-
-
-def spread(values: Sequence[float], form: str) -> str:
-    """Return the median with the lowest and the highest."""
-    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
-
-
-def ratio(ours: Sequence[float], theirs: Sequence[Sequence[float]]) -> float:
-    """Return the median over the rounds of ours to the better peer of the same round."""
-    return statistics.median(own / max(other) for own, *other in zip(ours, *theirs, strict=True))
-
-
-def verdict(what: str, bar: str, found: str, met: bool) -> None:
-    """Print one bar."""
-    print(f"\n**{what}**: bar {bar}; measured {found}: {'met' if met else 'NOT met'}", flush=True)
 
 
 @contextlib.contextmanager
@@ -156,40 +120,20 @@ def rounds(servers: Sequence[Running], plan: Plan, measure: Callable[[Running], 
     return measured
 
 
-def table(title: str, unit: str, measured: Sequence[Measured], better: Sequence[Measured]) -> None:
-    """Print medians, spreads and ratios to the better peer of each round."""
-    print(f"\n### {title}\n")
-    print(f"| server | {unit}, median (lowest to highest) | times the better peer | per CPU second | times |")
-    print("|---|---|---|---|---|")
-    for one in measured:
-        clock = ratio(one.rates, [peer.rates for peer in better])
-        cpu = ratio(one.cpu_rates, [peer.cpu_rates for peer in better])
-        print(
-            f"| {one.name} | {spread(one.rates, ',.0f')} | {clock:.1f} | {spread(one.cpu_rates, ',.0f')} | {cpu:.1f} |"
-        )
-    sys.stdout.flush()
-
-
-def both(measured: Measured, better: Sequence[Measured]) -> tuple[float, str]:
-    """Return the ratio by the clock, and both ratios in words."""
-    clock = ratio(measured.rates, [peer.rates for peer in better])
-    cpu = ratio(measured.cpu_rates, [peer.cpu_rates for peer in better])
-    return clock, f"{clock:.1f} times by the clock, {cpu:.1f} per CPU second"
-
-
 def bench_rates(plan: Plan) -> None:
     """One row at a time, as fast as 16 connections ask; and the memory of each server after that."""
     for kind in plan.models:
         trained = Trained(kind)
         with (
             peers(trained, plan) as theirs,
+            mlserver(trained, plan.place(), BATCHING) as batching,
             fairlead(trained, plan.place(), Ours()) as ours,
             fairlead(trained, plan.place(), Ours("/predict", name="Fairlead, POST /predict")) as plain,
             fastapi(trained, plan.place()) as usual,
             constant(plan.place()) as limit,
         ):
-            compared = [*theirs, ours, plain]
-            worst = check_equal([*compared], trained)
+            compared = [*theirs, ours, plain, batching]
+            worst = check_equal(compared, trained)
             measured = by_rest([*compared, usual, limit], plan, trained.rows(1))
             memory = {server.name: memory_mb(server.pid) for server in compared}
         table(f"{kind}, one row, {CONNECTIONS} connections", "requests/s", measured, measured[:2])
@@ -197,6 +141,7 @@ def bench_rates(plan: Plan) -> None:
         print(f"memory (PSS) after the load: {', '.join(f'{name} {mb:.0f} MB' for name, mb in memory.items())}")
         clock, said = both(measured[2], measured[:2])
         verdict(f"{kind}, requests/s", f"{RATE_BARS[kind]:g} times", said, clock >= RATE_BARS[kind])
+        print(f"\nbeside {batching.name}: {both(measured[2], [*measured[:2], measured[4]])[1]}")
         if kind == "logistic":
             least = min(memory[server.name] for server in theirs)
             share = memory[ours.name] / least

@@ -76,7 +76,10 @@ KSERVE = [
     Variant("no logs, uvloop, protocol 1", {}, {}, (*_QUIET, "--event-loop=uvloop"), _OFF, True),
     Variant("no logs, uvloop, 2 workers", {}, {}, (*_QUIET, "--event-loop=uvloop", "--workers=2"), _OFF),
 ]
-BEST = {"MLServer": MLSERVER[5], "KServe SDK": KSERVE[3]}  # docs/serving-peers.md has the grid that says so
+# docs/serving-peers.md has the grid that says so. Batching answers up to 16 requests that come within 1 ms by one call:
+# it suits 16 connections that ask without a pause, holds a lone request up, and is measured beside the bars.
+BEST = {"MLServer": MLSERVER[4], "KServe SDK": KSERVE[3]}
+BATCHING = MLSERVER[5]
 
 
 @dataclass
