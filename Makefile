@@ -72,7 +72,14 @@ fields: venv ## Write docs/api/fields.md: what a change of each field does to a 
 
 .PHONY: faults
 faults: venv tools ## Every fault at every point against a real API server; at most 90 min
-	FAIRLEAD_FAULTS=whole $(PYTEST) tests/faults -q -s -W ignore -n 2 --dist loadfile
+	$(MAKE) --no-print-directory -j2 --output-sync=none faults-cuts faults-others
+
+# One worker each, so that the figures they print are seen.
+.PHONY: faults-cuts faults-others
+faults-cuts:
+	FAIRLEAD_FAULTS=whole $(PYTEST) tests/faults/test_cut_points.py -q -s -W ignore --timeout 5400
+faults-others:
+	FAIRLEAD_FAULTS=whole $(PYTEST) tests/faults -q -s -W ignore --timeout 5400 --ignore tests/faults/test_cut_points.py --durations 12
 
 .PHONY: test-faults
 test-faults: venv tools ## A share of each class of faults; at most 4 min

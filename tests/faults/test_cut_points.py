@@ -78,6 +78,8 @@ async def test_a_kill_at_every_write_changes_nothing(faults: Arena) -> None:
                 where = f"{'after' if forwarded else 'before'} {point[0]} ({point[1]})"
                 failures.append(f"{where}: {str(error)[:1500]}")
                 print("FAILED", failures[-1], flush=True)
+            if (done := len(times) + len(failures)) % 50 == 0:
+                print(f"{done} of {len(chosen)} cut points, {len(failures)} failed", flush=True)
 
     await asyncio.gather(*(one(point, forwarded) for point, forwarded in chosen))
     labels = Counter(point[0] for point in points)

@@ -180,7 +180,7 @@ def _pursue(snapshot: DatasetSnapshot, tick: Tick, now: datetime) -> Outcome:
     changes = {**begun, **_remembered(step)}
     if step.outcome is None:
         return Outcome(changes, _under_way(dataset, tick, step), step.actions, step.requeue_after_s)
-    return _decided(snapshot, {**changes, **_result(dataset, step.outcome, now)}, now)
+    return _decided(snapshot, {**changes, **_result(dataset, tick, step.outcome, now)}, now)
 
 
 def _remembered(step: Step) -> dict[str, Any]:
@@ -214,20 +214,24 @@ def _was_valid_under(status: DatasetStatus, tick: Tick) -> bool:
     return last is not None and last.valid and Tick.parse(last.tick).spec == tick.spec
 
 
-def _result(dataset: Dataset, outcome: Any, now: datetime) -> dict[str, Any]:
-    """Return the status fields that record a read."""
-    at, tick = format_time(now), dataset.status.tick
+def _result(dataset: Dataset, tick: Tick, outcome: Any, now: datetime) -> dict[str, Any]:
+    """Return the status fields that record a read for this refresh."""
+    check = LastCheck(at=format_time(now), tick=str(tick), **_said_by(outcome))
+    if isinstance(outcome, SnapshotSummary) and check.valid:
+        return _valid(dataset, outcome, check)
+    return {"last_check": check}
+
+
+def _said_by(outcome: Any) -> dict[str, Any]:
     if isinstance(outcome, SnapshotSummary) and outcome.valid and outcome.revision:
-        return _valid(dataset, outcome, LastCheck(at=at, tick=tick, valid=True, reason=VALID, message=outcome.message))
+        return {"valid": True, "reason": VALID, "message": outcome.message}
     if isinstance(outcome, SnapshotSummary):
         failed, reason = outcome.failed_checks or None, outcome.reason or "ChecksFailed"
-        check = LastCheck(at=at, tick=tick, reason=reason, message=outcome.message, failed_checks=failed)
-    elif isinstance(outcome, Failed):
-        check = LastCheck(at=at, tick=tick, reason=outcome.reason, message=outcome.message)
-    else:
-        text = f"The Job ended with a summary of kind {outcome.kind} instead of Snapshot; is the jobs image right?"
-        check = LastCheck(at=at, tick=tick, reason=PROGRAM_FAILED, message=text)
-    return {"last_check": check}
+        return {"reason": reason, "message": outcome.message, "failed_checks": failed}
+    if isinstance(outcome, Failed):
+        return {"reason": outcome.reason, "message": outcome.message}
+    text = f"The Job ended with a summary of kind {outcome.kind} instead of Snapshot; is the jobs image right?"
+    return {"reason": PROGRAM_FAILED, "message": text}
 
 
 def _valid(dataset: Dataset, found: SnapshotSummary, check: LastCheck) -> dict[str, Any]:

@@ -109,7 +109,6 @@ def _happening(walker: Walker, step: Step) -> Step | None:
 @given(walks(HAPPENINGS, longest=16))
 def test_a_monitor_retrains_within_its_brakes_and_each_run_is_made_once(steps: list[Step]) -> None:
     walker = _walker()
-    walker.settle()
     for step in steps:
         possible = _happening(walker, step)
         if possible is not None:

@@ -1,7 +1,8 @@
 """Random walks through a kind's life, for property tests: things happen, plans are carried out or cut off, claims hold.
 
-After each happening the operator may crash after any number of writes; then it is reconciled until quiet. What must
-hold of every kind is checked here, what must hold of one kind in its own test.
+When it first sees the object and after each happening the operator may crash after any number of writes; something may
+happen while it is away; then it is reconciled until quiet. What must hold of every kind is checked here, what must hold
+of one kind in its own test.
 """
 
 from __future__ import annotations
@@ -48,16 +49,24 @@ TIME: tuple[Said, ...] = (
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a walk: what happens, and after how many writes the operator dies (None: it lives)."""
+    """What happens; after how many writes the operator dies (None: it lives); what happens before it is back."""
 
     said: Said
     dies_after: int | None = None
+    meanwhile: Said | None = None
 
 
-def walks(happenings: Sequence[Said], longest: int = 12) -> st.SearchStrategy[list[Step]]:
+BIRTH: Said = {"time passes": "1s"}  # nothing but that the operator sees the object for the first time
+
+
+def walks(
+    happenings: Sequence[Said], longest: int = 12, meanwhile: Sequence[Said] = JOB_TROUBLE
+) -> st.SearchStrategy[list[Step]]:
     """Return walks over these happenings; shrunk ones are short and without crashes."""
-    crash = st.one_of(st.none(), st.integers(0, 3))
-    return st.lists(st.builds(Step, st.sampled_from(happenings), crash), max_size=longest)
+    crash, away = st.one_of(st.none(), st.integers(0, 3)), st.one_of(st.none(), st.sampled_from(meanwhile))
+    birth = st.builds(Step, st.just(BIRTH), crash, away)
+    later = st.lists(st.builds(Step, st.sampled_from(happenings), crash, away), max_size=longest)
+    return st.builds(lambda first, rest: [first, *rest], birth, later)
 
 
 @dataclass
@@ -98,6 +107,7 @@ class Walker:
         self.let(step.said)
         if step.dies_after is not None:
             self._execute(self._plan(), step.dies_after)
+            self.let(step.meanwhile or {"time passes": "1s"})
         self.settle()
 
     def let(self, said: Said) -> None:
@@ -105,6 +115,8 @@ class Walker:
         (name, subject), *_ = said.items()
         ours = [a for a in self.world.objects if a[0] == "Job" and a[2] != BYSTANDER]
         if ("job" in name or "pod" in name) and not ours:
+            return
+        if name == "job succeeds" and "-*" in subject and not self.jobs(subject.strip("*-"), unfinished=True):
             return
         if name == "delete job":
             self.world.remove(ours[-1])
