@@ -44,30 +44,43 @@ def run_steps(config: Settings, steps: Sequence[Step], screen: Screen | None = N
     screen.say(f"all {len(steps)} steps in {time.monotonic() - start:.1f} s")
 
 
-def with_source(config: Settings, steps: Callable[[str], list[Step]], *first: Step) -> None:
-    """Sees to an engine, finds out which way to go, and runs the steps of that way."""
+def find_source(config: Settings, screen: Screen) -> str:
+    """Sees to an engine, and finds out which way to go."""
     found: list[str] = []
     look = Step("source", lambda log: found.append(graph.choose_source(config)), needs=("engine",))
-    screen = Screen()
-    run_steps(config, [*graph.engine_steps(config), look, *first], screen)
+    run_steps(config, [*graph.engine_steps(config), look], screen)
     screen.say(f"source of images: {found[0]}")
-    run_steps(config, steps(found[0]), screen)
+    return found[0]
+
+
+def with_source(config: Settings, steps: Callable[[str], list[Step]]) -> None:
+    """Finds out which way to go, and runs the steps of that way."""
+    screen = Screen()
+    run_steps(config, steps(find_source(config, screen)), screen)
 
 
 def up(config: Settings) -> None:
     """Makes the cluster, and says how to use it."""
+    screen = Screen()
+    source = find_source(config, screen)
     here: list[bool] = []
-    look = Step("look", lambda log: here.append(cluster.healthy(config)), needs=("engine",))
-    with_source(config, lambda source: graph.cluster_steps(config, source, here=here[0]), look)
+    if cluster.exists(config):
+        look = graph.look_steps(config, source, lambda log: here.append(cluster.healthy(config)))
+        run_steps(config, look, screen)
+    run_steps(config, graph.cluster_steps(config, source, here=any(here)), screen)
     sys.stdout.write(graph.hints(config))
 
 
 def down(config: Settings) -> None:
     """Removes the cluster."""
-    if not docker.running():
+    trouble = docker.trouble()
+    if trouble == docker.NOT_ALLOWED:
+        raise StepError(trouble)
+    if trouble is not None:
         sys.stdout.write("no Docker engine runs, so no cluster does\n")
         return
-    run_steps(config, [Step("delete", lambda log: cluster.delete(config, log))])
+    delete = Step("delete", lambda log: cluster.delete(config, log), needs=("tool-kind",))
+    run_steps(config, [graph.kind_step(config), delete])
 
 
 def images(config: Settings) -> None:
@@ -79,6 +92,7 @@ def images(config: Settings) -> None:
 
 def load(config: Settings) -> None:
     """Puts our images into the node, those that changed."""
+    docker.require()
     names = cluster.missing(config, [image.name for image in app_images.IMAGES])
     if not names:
         sys.stdout.write("the node has them all\n")
@@ -121,6 +135,7 @@ def promtool(config: Settings) -> None:
 
 def status(config: Settings) -> None:
     """What is up."""
+    docker.require()
     sys.stdout.write(cluster.status(config) + "\n")
 
 

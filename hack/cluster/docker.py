@@ -18,7 +18,7 @@ from pathlib import Path
 
 from hack.cluster import runc_capped
 from hack.cluster.settings import Settings
-from hack.cluster.shell import Log, StepError, ask, run
+from hack.cluster.shell import Log, StepError, ask, run, says
 
 # Debian packages by the program that shows them to be there already.
 ENGINE_PACKAGES = {
@@ -28,14 +28,42 @@ ENGINE_PACKAGES = {
 }
 BUILD_PACKAGES = {"mmdebstrap": ("mmdebstrap", "debian-archive-keyring"), "busybox": ("busybox-static",)}
 WAIT_S = 60.0
-NO_ENGINE = """no Docker engine answers, and this is not root on Debian, so none can be installed.
-  Install Docker (Docker Desktop, Colima, or your distribution's package) and start it; then again.
-  If it runs: check `docker info`, DOCKER_HOST, and that you are in the group `docker`."""
+PULL_ANSWER_S = 20.0
+NO_CLIENT = """Docker is missing: there is no `docker` on PATH, and only root on Debian can install it here.
+  Install Docker (Docker Desktop, Colima, or your distribution's package) and start it; then again."""
+NOT_ALLOWED = """a Docker engine is there, but you may not use it: you are not in its group, `docker`.
+  `sudo usermod -aG docker "$USER"`, log out and in again (or `newgrp docker`); then again."""
+NO_ENGINE = """Docker is installed, but no engine answers, and only root on Debian can start one here.
+  Start it (Docker Desktop or Colima: the app; Linux: `sudo systemctl start docker`); then again.
+  If it runs: check DOCKER_HOST and `docker context ls`. The client says: {said}"""
 
 
 def running() -> bool:
     """Whether an engine answers on the socket the docker client would use."""
     return bool(ask(["docker", "info", "--format", "{{.ServerVersion}}"], timeout_s=20))
+
+
+def trouble() -> str | None:
+    """What is in the way of using an engine and what to do about it; None when one answers."""
+    if shutil.which("docker") is None:
+        return NO_CLIENT
+    words = ["docker", "info", "--format", "{{.ServerVersion}}"]
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        return NO_ENGINE.format(said="nothing in 60 s")
+    if done.returncode == 0 and done.stdout.strip():
+        return None
+    if "permission denied" in done.stderr.lower():
+        return NOT_ALLOWED
+    return NO_ENGINE.format(said=" ".join(done.stderr.split()) or "nothing")
+
+
+def require() -> None:
+    """StepError with what to do, unless an engine answers."""
+    found = trouble()
+    if found is not None:
+        raise StepError(found)
 
 
 def may_install() -> bool:
@@ -46,6 +74,19 @@ def may_install() -> bool:
 def has_image(name: str) -> bool:
     """Whether the engine has an image of this name."""
     return ask(["docker", "image", "inspect", "--format", "{{.Id}}", name]) is not None
+
+
+def pull(name: str, log: Log) -> None:
+    """Pulls an image."""
+    run(log, ["docker", "pull", name])
+
+
+def can_pull(name: str) -> bool:
+    """Whether a registry answers the engine for this image: its mirrors and its proxy count, not the client's.
+
+    The pull is broken off once the image is found.
+    """
+    return says(["docker", "pull", name], "Pulling from", timeout_s=PULL_ANSWER_S)
 
 
 def build_environment() -> dict[str, str]:
@@ -83,7 +124,8 @@ def start(settings: Settings, log: Log) -> None:
     if running():
         return
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
-        raise StepError(NO_ENGINE)
+        require()
+        return
     if Path("/run/systemd/system").exists() and ask(["systemctl", "start", "docker"]) is not None:
         _wait_running(log, None)
         return

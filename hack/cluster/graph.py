@@ -6,19 +6,25 @@ pulled. `build`: nothing but package registries; root on Debian installs and bui
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from hack.cluster import addons, app_images, cluster, debian, docker, golang, node_image, versions, wheels
 from hack.cluster.settings import Settings
-from hack.cluster.shell import Log, StepError, ask, run
+from hack.cluster.shell import Log, StepError, ask
 from hack.cluster.steps import Step
 
-INSTALL_HINT = """{tool} is missing, and there is no Go {go} to build it with.
+INSTALL_HINT = """{tool} is not on PATH, and there is no Go {go} to build it with.
   Install it from its project's page or your distribution, put it on PATH; then again."""
+KUBERNETES_MINOR = int(versions.KUBERNETES.split(".")[1])
+CLIENTS = {
+    "kind": "kind {}.{} or newer".format(*versions.MIN_KIND),
+    "helm": "helm {}.{} or newer".format(*versions.MIN_HELM),
+    "kubectl": f"kubectl 1.{KUBERNETES_MINOR - 1} to 1.{KUBERNETES_MINOR + 1}",
+}
 ARGOCD_PARTS = ("argocd-application-controller", "argocd-redis", "argocd-repo-server")
 NO_IMAGE = """no published kindest/node image can be had, and only root on Debian can build one here.
   Check the network and the engine's proxy, or pull one of these by hand: {names}"""
@@ -45,19 +51,14 @@ def choose_source(settings: Settings) -> str:
 
 def published_image() -> str | None:
     """The first published node image that is here already, or that a registry answers for."""
-    for name in versions.PUBLISHED_NODE_IMAGES:
-        if docker.has_image(name):
-            return name
-    for name in versions.PUBLISHED_NODE_IMAGES:
-        if ask(["docker", "manifest", "inspect", name], timeout_s=20) is not None:
-            return name
-    return None
+    names = versions.PUBLISHED_NODE_IMAGES
+    return next(filter(docker.has_image, names), None) or next(filter(docker.can_pull, names), None)
 
 
 def cluster_steps(settings: Settings, source: str, *, here: bool) -> list[Step]:
     """All steps to a running cluster with its addons. One that is here and healthy is kept as it is."""
     if here:
-        return [*tool_steps(settings, source), *_addon_steps(settings, ())]
+        return [_present("tools"), *_addon_steps(settings, ())]
     return [
         *(_build_steps(settings) if source == "build" else _registry_steps(settings)),
         Step(
@@ -92,12 +93,17 @@ def _addon_steps(settings: Settings, needs: tuple[str, ...]) -> list[Step]:
     ]
 
 
+def look_steps(settings: Settings, source: str, look: Callable[[Log], None]) -> list[Step]:
+    """A look at the cluster that is there: with the tools in place, or a lost kubectl makes it seem dead."""
+    return [*tool_steps(settings, source), Step("look", look, needs=("tools",))]
+
+
 def engine_steps(settings: Settings) -> list[Step]:
     """Docker: installed where that is needed and allowed, and running. Comes before all else."""
     if docker.running():
         return [Step("engine", lambda log: None, fresh=docker.running)]
     if not docker.may_install():
-        raise StepError(docker.NO_ENGINE)
+        docker.require()
     return [
         _apt_step("engine-packages", docker.ENGINE_PACKAGES),
         Step("engine", partial(docker.start, settings), needs=("engine-packages",)),
@@ -177,16 +183,19 @@ def _wheel_step(settings: Settings, wheel: wheels.Wheel) -> Step:
 
 def _registry_steps(settings: Settings) -> list[Step]:
     """The way of an ordinary machine: the node image is pulled, tools are used or made."""
-
-    def pull(log: Log) -> None:
-        name = _node_image(settings, "registry")
-        if not docker.has_image(name):
-            run(log, ["docker", "pull", name])
-
     return [
-        Step("node-image", pull),
+        Step("node-image", _pull_node, fresh=lambda: any(map(docker.has_image, versions.PUBLISHED_NODE_IMAGES))),
         *tool_steps(settings, "registry"),
     ]
+
+
+def _pull_node(log: Log) -> None:
+    """Pulls the first of the published node images that there is; the log says why the others were not."""
+    for name in versions.PUBLISHED_NODE_IMAGES:
+        with contextlib.suppress(StepError):
+            docker.pull(name, log)
+            return
+    raise StepError(NO_IMAGE.format(names=", ".join(versions.PUBLISHED_NODE_IMAGES)))
 
 
 def tool_steps(settings: Settings, source: str) -> list[Step]:
@@ -195,11 +204,20 @@ def tool_steps(settings: Settings, source: str) -> list[Step]:
         steps = [_kubernetes_step(settings), _tools_step(settings)]
         return [*steps, _present("tools", needs=tuple(step.name for step in steps))]
     steps = [
-        _client_step(settings, "kind", golang.client("kind"), lambda: shutil.which("kind") is not None),
-        _client_step(settings, "helm", golang.client("helm"), lambda: shutil.which("helm") is not None),
-        _client_step(settings, "kubectl", golang.kubernetes(["kubectl"]), kubectl_will_do),
+        kind_step(settings),
+        _client_step(settings, "helm", golang.client("helm"), partial(at_least, "helm", versions.MIN_HELM)),
+        _kubectl_step(settings),
     ]
     return [*steps, _present("tools", needs=tuple(step.name for step in steps))]
+
+
+def kind_step(settings: Settings) -> Step:
+    """kind alone, which is all that the removal of a cluster needs."""
+    return _client_step(settings, "kind", golang.client("kind"), partial(at_least, "kind", versions.MIN_KIND))
+
+
+def _kubectl_step(settings: Settings) -> Step:
+    return _client_step(settings, "kubectl", golang.kubernetes(["kubectl"]), kubectl_will_do)
 
 
 def _client_step(settings: Settings, name: str, build: golang.Build, on_path: Callable[[], bool]) -> Step:
@@ -210,16 +228,22 @@ def _client_step(settings: Settings, name: str, build: golang.Build, on_path: Ca
             golang.check_go()
         except StepError as error:
             want = ".".join(map(str, versions.MIN_GO))
-            raise StepError(INSTALL_HINT.format(tool=name, go=want)) from error
+            raise StepError(INSTALL_HINT.format(tool=CLIENTS[name], go=want)) from error
         made.action(log)
 
     return Step(made.name, action, fresh=lambda: on_path() or made.fresh())
 
 
+def at_least(tool: str, least: tuple[int, int]) -> bool:
+    """Whether the tool on PATH says that it is of this version or a newer one."""
+    found = re.search(r"v(\d+)\.(\d+)", ask([tool, "version"]) or "")
+    return found is not None and (int(found[1]), int(found[2])) >= least
+
+
 def kubectl_will_do() -> bool:
     """Whether kubectl on PATH is within one minor version of the cluster, as its project asks."""
     found = re.search(r"v1\.(\d+)", ask(["kubectl", "version", "--client"]) or "")
-    return found is not None and abs(int(found[1]) - int(versions.KUBERNETES.split(".")[1])) <= 1
+    return found is not None and abs(int(found[1]) - KUBERNETES_MINOR) <= 1
 
 
 def control_plane_steps(settings: Settings) -> list[Step]:
@@ -236,8 +260,7 @@ def control_plane_steps(settings: Settings) -> list[Step]:
 def judge_steps(settings: Settings) -> list[Step]:
     """What other tools make of a status: `verdict` and Helm 4, and kubectl to wait with."""
     programs = {"verdict": "verdict", "helm4": "helm"}
-    kubectl = _client_step(settings, "kubectl", golang.kubernetes(["kubectl"]), kubectl_will_do)
-    return [_go_step(settings, "go-judges", golang.judges(), programs), kubectl]
+    return [_go_step(settings, "go-judges", golang.judges(), programs), _kubectl_step(settings)]
 
 
 def argocd_steps(settings: Settings) -> list[Step]:
@@ -251,7 +274,7 @@ def promtool_steps(settings: Settings) -> list[Step]:
 
 
 def image_steps(settings: Settings, source: str) -> list[Step]:
-    """The project's own images; where nothing can be pulled, their bases first."""
+    """The project's own images; first their base: pulled, or made where nothing can be."""
     steps: list[Step] = []
     needs: tuple[str, ...] = ()
     if source == "build":
@@ -263,6 +286,10 @@ def image_steps(settings: Settings, source: str) -> list[Step]:
         names = tuple(f"root-{root.name}" for root in roots)
         steps.append(Step("base-images", make, needs=names, fresh=ready))
         needs = ("base-images",)
+    else:  # by name: whether images are fresh is told by its id, and not every builder leaves it behind
+        base = versions.PUBLISHED_BASE_IMAGE
+        steps.append(Step("base-image", partial(docker.pull, base), fresh=partial(docker.has_image, base)))
+        needs = ("base-image",)
     for image in app_images.IMAGES:
         name = f"image-{image.name.split(':')[0].removeprefix('fairlead-')}"
         action = partial(app_images.build, settings, image, source)

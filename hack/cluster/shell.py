@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +52,8 @@ def run(
     """Runs a command with its output in the log; StepError if it does not exit 0."""
     words = [str(word) for word in command]
     log.say(f"$ {shlex.join(words)}")
+    if shutil.which(words[0]) is None:
+        raise StepError(f"`{words[0]}` is not on PATH")
     with log.path.open("ab") as out:
         done = subprocess.run(
             words,
@@ -63,6 +67,27 @@ def run(
         )
     if done.returncode != 0:
         raise StepError(f"`{words[0]} ...` exited {done.returncode}")
+
+
+def says(command: Sequence[str | Path], text: str, *, timeout_s: float) -> bool:
+    """Whether a command prints the text in time; it is ended as soon as that is known."""
+    try:
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError:
+        return False
+    with process:
+        timer = threading.Timer(timeout_s, process.kill)
+        timer.start()
+        try:
+            return any(text.encode() in line for line in process.stdout or ())
+        finally:
+            timer.cancel()
+            process.kill()
 
 
 def ask_bytes(

@@ -38,6 +38,9 @@ ARGO_CD_SYNC_KUBERNETES: Final = "v0.33.1"
 # v3.13.0, as Go numbers it
 PROMETHEUS: Final = "v0.313.0"
 MIN_GO: Final = (1, 26)
+# The first kind that knows the containerd 2 of published node images, the first helm that takes charts from registries.
+MIN_KIND: Final = (0, 27)
+MIN_HELM: Final = (3, 8)
 
 # Names as the manifests use them. Where no registry can be reached, images built here carry the
 # same names, so that the two ways end in the same cluster.

@@ -73,6 +73,7 @@ def test_without_an_engine_and_without_leave_to_install_one_the_message_says_wha
     config: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(docker, "may_install", lambda: False)
+    monkeypatch.setattr(docker, "trouble", lambda: docker.NO_CLIENT)
     with pytest.raises(StepError, match="Install Docker"):
         graph.engine_steps(config)
 
@@ -85,14 +86,14 @@ def test_what_apt_installs_is_said_before(config: Settings, monkeypatch: pytest.
 
 
 def test_the_source_is_found_once_and_kept(config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "ask", lambda *_words, **_more: "there")
+    monkeypatch.setattr(docker, "can_pull", lambda _name: True)
     assert graph.choose_source(config) == "registry"
-    monkeypatch.setattr(graph, "ask", lambda *_words, **_more: None)
+    monkeypatch.setattr(docker, "can_pull", lambda _name: False)
     assert graph.choose_source(config) == "registry"
 
 
 def test_no_image_and_no_leave_to_build_names_the_images(config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "ask", lambda *_words, **_more: None)
+    monkeypatch.setattr(docker, "can_pull", lambda _name: False)
     monkeypatch.setattr(docker, "may_install", lambda: False)
     with pytest.raises(StepError, match=versions.PUBLISHED_NODE_IMAGES[0]):
         graph.choose_source(config)
