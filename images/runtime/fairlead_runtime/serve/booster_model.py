@@ -20,7 +20,7 @@ from fairlead.contract.training import Task
 from fairlead_runtime.errors import BadInput, clip
 from fairlead_runtime.signature import Signature
 
-from .columns import Column, Row
+from .columns import Column, Row, Rows
 from .estimator_model import not_in_image
 from .models import Labels, ModelError, Outcome
 
@@ -49,7 +49,7 @@ class BoosterModel:
         """Return the outcome of one checked row."""
         return self.predict_rows((row,))
 
-    def predict_rows(self, rows: Sequence[Row]) -> Outcome:
+    def predict_rows(self, rows: Rows) -> Outcome:
         """Return the outcome of a few checked rows."""
         return self._outcome(np.array(rows, dtype=self._dtype))  # numpy takes None for NaN
 

@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fairlead.contract import keys
 from fairlead.contract.data import ColumnType
 from fairlead.contract.jobs import ServeInput
 from fairlead.contract.training import Task
 from fairlead_runtime.hashing import MARK, Hasher
-from fairlead_runtime.signature import FLOAT, Input, Signature, label_text
+from fairlead_runtime.signature import Input, Signature, label_text
 
 from .answered import Answered
-from .columns import Column, Row
+from .columns import Column, Row, Rows
 from .records import Record, as_columns, rows_of
 
 if TYPE_CHECKING:
@@ -112,9 +114,7 @@ class Capture:
         """Keep one row; `out` is the prediction and its score."""
         self._ring.add((response_id, now_ns, row, out), 1)
 
-    def add_together(
-        self, ids: Sequence[str], now_ns: int, rows: Sequence[Row], out: tuple[list[Any], list[float]]
-    ) -> None:
+    def add_together(self, ids: Sequence[str], now_ns: int, rows: Rows, out: tuple[list[Any], list[float]]) -> None:
         """Keep those rows of the sample that were answered together, each a request of its own; `out` as in `add_rows`.
 
         One record for all of them: a record for each would cost a tenth of what a small model's answer does.
@@ -124,7 +124,8 @@ class Capture:
             chosen = [i for i in range(len(ids)) if self.wanted()]
             if not chosen:
                 return
-            ids, rows = [ids[i] for i in chosen], [rows[i] for i in chosen]
+            ids = [ids[i] for i in chosen]
+            rows = rows[chosen] if isinstance(rows, np.ndarray) else [rows[i] for i in chosen]
             labels, scores = [labels[i] for i in chosen], [scores[i] for i in chosen]
         self._ring.add((ids, now_ns, rows, (labels, scores)), len(ids))
 
@@ -172,7 +173,7 @@ class CaptureLayout:
         self._hasher = hasher
         self._kept = [(i, c) for i, c in enumerate(signature.inputs) if c.name not in document.capture.drop]
         self._hashed = frozenset(document.capture.hash)
-        self._numbers = [c.datatype == FLOAT and c.name not in self._hashed for c in signature.inputs]
+        self._numbers = [c.numeric and c.name not in self._hashed for c in signature.inputs]
         self._label = label_text(signature)
 
     def folder(self, hour: int) -> str:
@@ -187,19 +188,26 @@ class CaptureLayout:
         ids, times, columns, labels, scores = as_columns(records, self._numbers)
         arrays: dict[str, Any] = {
             "id": pa.array(ids, pa.string()),
-            "time": pa.array([ns // 1000 for ns in times], pa.int64()).cast(pa.timestamp("us", "UTC")),
-            "version": pa.array([self._version] * len(ids), pa.string()),
+            "time": pa.array(times // 1000).cast(pa.timestamp("us", "UTC")),
+            "version": pa.repeat(self._version, len(ids)),
         }
         for index, column in self._kept:
             arrays[f"in.{column.name}"] = self._input(column, columns[index])
         if self._regression:
             arrays["out.value"] = pa.array(labels, pa.float64())
         else:
-            texts = [None if label is None else self._label(label) for label in labels]
-            arrays["out.label"] = pa.array(texts, pa.string())
+            arrays["out.label"] = pa.array(self._texts(labels), pa.string())
             if self._probability:
                 arrays["out.probability"] = pa.array(scores, pa.float64())
-        return self._marked(pa.RecordBatch.from_pydict(arrays))
+        batch = pa.RecordBatch.from_pydict(arrays)
+        return self._marked(batch) if self._hashed else batch
+
+    def _texts(self, labels: Sequence[Any]) -> list[str | None]:
+        """Return the labels as text; each one that occurs is read once, for they are a few classes, named often."""
+        if len(set(map(type, labels))) > 1:  # 1, 1.0 and True are equal, their texts are not
+            return [None if label is None else self._label(label) for label in labels]
+        texts = {label: None if label is None else self._label(label) for label in set(labels)}
+        return [texts[label] for label in labels]
 
     def _marked(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         import pyarrow as pa  # noqa: PLC0415
@@ -214,9 +222,9 @@ class CaptureLayout:
         if column.name in self._hashed:
             as_sent = [float(value) if isinstance(value, int) else value for value in values]  # 1 and 1.0 are equal
             return pa.array([self._hasher.hash(value) for value in as_sent], pa.string())
-        if column.type == ColumnType.BOOLEAN and column.datatype == FLOAT and isinstance(values, list):
+        if column.type == ColumnType.BOOLEAN and column.numeric and isinstance(values, list):
             values = [float(value) if isinstance(value, bool) else value for value in values]
-        return pa.array(values, pa.float64() if column.datatype == FLOAT else pa.string(), from_pandas=True)
+        return pa.array(values, pa.float64() if column.numeric else pa.string(), from_pandas=True)
 
 
 class Feedback:

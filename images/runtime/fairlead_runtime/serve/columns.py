@@ -19,6 +19,7 @@ from fairlead_runtime.signature import Input, Signature
 
 Column = NDArray[Any]  # float64 with NaN for null, or object: str, None for null
 Row = tuple[Any, ...]  # one row's values in the signature's order: int, float, bool, str, None
+Rows = Sequence[Row] | NDArray[np.float64]  # a matrix where all columns are numbers, NaN for null
 
 LARGEST = float(np.finfo(np.float32).max)
 _NONE = type(None)
@@ -65,6 +66,10 @@ class Columns:
         self._accepted = tuple(accepted_types(column) for column in signature.inputs)
         self._numbers = tuple(i for i, column in enumerate(signature.inputs) if column.numeric)
         self._remembered: dict[tuple[type, ...], bool] = {}
+
+    def matrix(self, rows: Sequence[Row]) -> Rows:
+        """Return checked rows as a new matrix where all columns are numbers, else as they are."""
+        return np.array(rows, dtype=np.float64) if self.all_numbers else rows  # numpy takes None for NaN
 
     def row(self, values: Any) -> Row:
         """Return the row of one JSON object; raise RequestError. More columns than the model takes are ignored.

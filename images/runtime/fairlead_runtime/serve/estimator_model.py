@@ -19,7 +19,7 @@ from fairlead.contract.training import Task
 from fairlead_runtime.errors import BadInput, clip
 from fairlead_runtime.signature import DOUBLE, FLOAT, Input, Signature
 
-from .columns import Column, Row
+from .columns import Column, Row, Rows
 from .models import Labels, ModelError, Outcome, as_columns
 
 # Beside what skops trusts by itself: classes of scikit-learn, NumPy and SciPy that hold fitted numbers, and functions
@@ -74,7 +74,7 @@ class EstimatorModel:
         """Return the outcome of one checked row."""
         return self.predict_rows([row])
 
-    def predict_rows(self, rows: Sequence[Row]) -> Outcome:
+    def predict_rows(self, rows: Rows) -> Outcome:
         """Return the outcome of a few checked rows."""
         return self.predict(as_columns(rows, self._numbers))
 

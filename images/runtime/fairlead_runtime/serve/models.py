@@ -16,7 +16,7 @@ from fairlead.contract.data import ColumnType
 from fairlead.contract.training import Task
 from fairlead_runtime.signature import Signature
 
-from .columns import Column, Row
+from .columns import Column, Row, Rows
 
 
 class ModelError(Exception):
@@ -49,8 +49,8 @@ class Model(Protocol):
     def predict_row(self, row: Row) -> Outcome:
         """Return the outcome of one checked row; its arrays are valid until the next call. Raise ModelError."""
 
-    def predict_rows(self, rows: Sequence[Row]) -> Outcome:
-        """Return the outcome of a few checked rows in one call. Raise ModelError if any of them does."""
+    def predict_rows(self, rows: Rows) -> Outcome:
+        """Return the outcome of a few checked rows in one call, and keep none of them. Raise ModelError if one does."""
 
     def predict(self, columns: Sequence[Column]) -> Outcome:
         """Return the outcome of checked columns, at least one row. Raise ModelError."""
@@ -101,8 +101,10 @@ def _typed(text: str, kind: ColumnType | None) -> Any:
         return text
 
 
-def as_columns(rows: Sequence[Row], numbers: Sequence[bool]) -> list[Column]:
+def as_columns(rows: Rows, numbers: Sequence[bool]) -> list[Column]:
     """Return the columns of a few rows; `numbers` says of each column whether it holds numbers (null is NaN there)."""
+    if isinstance(rows, np.ndarray):
+        return list(rows.T)
     columns: list[Column] = []
     for values, number in zip(zip(*rows, strict=True), numbers, strict=True):
         column = np.empty(len(values), dtype=np.float64 if number else object)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fairlead_runtime.errors import BadInput
 from fairlead_runtime.signature import DOUBLE, FLOAT, Signature
 
-from .columns import Column, Row
+from .columns import Column, Row, Rows
 from .models import Labels, ModelError, Outcome, as_columns
 
 _Bound = tuple[NDArray[np.float32], Any]  # [rows, columns] to write into, and the session's binding of it
@@ -48,7 +48,7 @@ class OnnxModel:
         """Return the outcome of one checked row; its arrays are valid until the next call."""
         return self.predict_rows((row,))
 
-    def predict_rows(self, rows: Sequence[Row]) -> Outcome:
+    def predict_rows(self, rows: Rows) -> Outcome:
         """Return the outcome of at most 16 checked rows (each number of rows has memory of its own)."""
         try:
             return self._outcome(self._run(rows))
@@ -82,18 +82,18 @@ class OnnxModel:
             binding.bind_output(name, "cpu")
         return memory, binding
 
-    def _run_bound(self, rows: Sequence[Row]) -> Sequence[NDArray[Any]]:
+    def _run_bound(self, rows: Rows) -> Sequence[NDArray[Any]]:
         size = len(rows)
         bound = self._memories.get(size)
         if bound is None:
             bound = self._memories[size] = self._bound(size)
         memory, binding = bound
-        memory[:] = np.array(rows, dtype=np.float32)  # numpy takes None for NaN
+        memory[:] = rows if isinstance(rows, np.ndarray) else np.array(rows, dtype=np.float32)  # None is NaN
         self._session.run_with_iobinding(binding)
         found: Sequence[NDArray[Any]] = binding.copy_outputs_to_cpu()
         return found
 
-    def _unbound(self, rows: Sequence[Row]) -> Sequence[NDArray[Any]]:
+    def _unbound(self, rows: Rows) -> Sequence[NDArray[Any]]:
         """Run rows of other values than 32-bit numbers, or with text in the answer.
 
         ONNX Runtime cannot bind text that goes in, and reading bound text that comes out ends the process.

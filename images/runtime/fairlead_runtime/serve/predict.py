@@ -124,8 +124,9 @@ class Predictor:
 
     def predict_rows(self, rows: Sequence[Row], ids: Sequence[str], now_ns: int) -> list[Outcome | ModelError]:
         """Return the outcome of each checked row of a request of its own; one that raises spoils no other."""
+        values = self.columns.matrix(rows)
         try:
-            outcome = self._model.predict_rows(rows)
+            outcome = self._model.predict_rows(values)
         except ModelError as error:
             if len(rows) == 1:
                 return [self._failed(error, ids[0])]
@@ -137,7 +138,7 @@ class Predictor:
             for own, prediction in zip(ids, outcome.firsts, strict=True):
                 self._remember.add(own, prediction)
         if self._capture is not None:
-            self._capture.add_together(ids, now_ns, rows, (outcome.firsts, scores))
+            self._capture.add_together(ids, now_ns, values, (outcome.firsts, scores))
         return list(split(outcome))
 
     def predict(self, columns: Sequence[Column], response_id: str, now_ns: int) -> Outcome:
