@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import string
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,16 @@ BUCKET = "fairlead"
 S3_ACCESS_KEY = "fairlead"
 S3_SECRET_KEY = "fairlead-dev-only"
 WAIT_S = 120.0
+# The API server gives a request that names no time 34 s, and none more than this.
+REQUEST_TIMEOUT = "60s"
+PATIENCE_S = 600.0
+PAUSE_S = 3.0
+# What kubectl and helm print when the API server was slow or away for a moment: asking again may help.
+SLOW = re.compile(
+    r"time-?out|timed out|deadline|was refused|connection (refused|reset)|\bEOF\b|etcdserver:|ServiceUnavailable"
+    r"|unable to handle the request|no matches for kind|another operation .* in progress",
+    re.IGNORECASE,
+)
 GATEWAY_NAMESPACE = "envoy-gateway-system"
 CHART_REFERENCE = "oci://docker.io/envoyproxy/gateway-helm"
 VALUES = {
@@ -49,16 +60,35 @@ def kubectl(settings: Settings, *words: str) -> list[str]:
     return ["kubectl", "--context", settings.context, *words]
 
 
+def patiently(log: Log, command: Sequence[str], stdin: str | None = None) -> None:
+    """Runs what may be run twice, and does so when it failed of slowness; every other failure is final."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return run(log, command, stdin=stdin)
+        except StepError:
+            if not was_slow(log.tail(200)) or time.monotonic() > deadline:
+                raise
+        log.say("the cluster was too slow for that, or away: again")
+        time.sleep(PAUSE_S)
+
+
+def was_slow(lines: Sequence[str]) -> bool:
+    """Whether the last command in a log ended because the cluster was slow."""
+    starts = [index for index, line in enumerate(lines) if line.startswith("$ ")]
+    return any(SLOW.search(line) for line in lines[starts[-1] + 1 if starts else 0 :])
+
+
 def apply(settings: Settings, log: Log, text: str) -> None:
     """Server-side apply: the last writer of a field is on record, and big CRDs fit."""
     words = ("apply", "--server-side", "--force-conflicts", "--field-manager=fairlead-cluster")
-    run(log, kubectl(settings, *words, "-f", "-"), stdin=text)
+    patiently(log, kubectl(settings, f"--request-timeout={REQUEST_TIMEOUT}", *words, "-f", "-"), stdin=text)
 
 
 def wait_rollout(settings: Settings, log: Log, namespace: str, name: str) -> None:
     """Waits until every replica of a Deployment is up to date and available."""
     words = ("rollout", "status", f"deployment/{name}", "--timeout=300s")
-    run(log, kubectl(settings, "-n", namespace, *words))
+    patiently(log, kubectl(settings, "-n", namespace, *words))
 
 
 def metrics_server(settings: Settings, log: Log) -> None:
@@ -67,7 +97,7 @@ def metrics_server(settings: Settings, log: Log) -> None:
     wait_rollout(settings, log, "kube-system", "metrics-server")
     apply(settings, log, manifest("metrics-api.yaml"))
     condition = ("wait", "apiservice/v1beta1.metrics.k8s.io", "--for=condition=Available")
-    run(log, kubectl(settings, *condition, "--timeout=120s"))
+    patiently(log, kubectl(settings, *condition, "--timeout=120s"))
 
 
 def object_store(settings: Settings, log: Log) -> None:
@@ -100,16 +130,28 @@ def gateway(settings: Settings, log: Log) -> None:
     """Gateway API, Envoy Gateway, and the Gateway `public` on its node port."""
     values = settings.cache / "envoy-gateway-values.yaml"
     values.write_text(manifest("envoy-gateway-values.yaml"))
-    run(
+    chart = _chart(settings)
+    _gateway_crds(settings, log, chart)
+    patiently(
         log,
         ["helm", "--kube-context", settings.context, "upgrade", "--install", "envoy-gateway",
-         *_chart(settings), "--namespace", GATEWAY_NAMESPACE, "--create-namespace",
-         "--values", values, "--wait", "--timeout", "300s"],
+         *chart, "--namespace", GATEWAY_NAMESPACE, "--create-namespace", "--skip-crds",
+         "--values", str(values), "--wait", "--timeout", "300s"],
     )  # fmt: skip
     apply(settings, log, manifest("gateway.yaml"))
     condition = ("wait", "gateway/public", "--for=condition=Programmed", "--timeout=300s")
-    run(log, kubectl(settings, "-n", "gateways", *condition))
+    patiently(log, kubectl(settings, "-n", "gateways", *condition))
     wait_rollout(settings, log, GATEWAY_NAMESPACE, "envoy-public")
+
+
+def _gateway_crds(settings: Settings, log: Log, chart: Sequence[str]) -> None:
+    """The chart's CRDs, before the chart: helm gives up at the first one that a slow API server times out."""
+    crds = ask(["helm", "show", "crds", *chart], timeout_s=300)
+    if not crds:
+        raise StepError(f"helm does not show the CRDs of {chart[0]}; `helm show crds {' '.join(chart)}` says why")
+    apply(settings, log, crds)
+    established = ("wait", "crd", "--all", "--for=condition=Established", "--timeout=120s")
+    patiently(log, kubectl(settings, *established))
 
 
 def _chart(settings: Settings) -> list[str]:
