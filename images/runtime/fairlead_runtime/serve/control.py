@@ -46,7 +46,7 @@ class InternalEndpoint:
     def started(self, request: Request) -> None:
         """Nothing is counted here."""
 
-    def finished(self, request: Request, status: int, elapsed_ns: int) -> None:
+    def finished(self, requests: Sequence[Request], statuses: Sequence[int], now_ns: int) -> None:
         """Nothing is counted here."""
 
     def answer(self, requests: Sequence[Request]) -> list[Response]:

@@ -176,22 +176,22 @@ class Writer:
         """Count a prediction request that waits for its answer."""
         self._view[_STARTED] += 1
 
-    def code(self, status: int) -> None:
-        """Count an answer of any kind."""
-        self._view[_CODE_AT.get(status, _CODE_AT[0])] += 1
+    def code(self, status: int, count: int = 1) -> None:
+        """Count answers of any kind."""
+        self._view[_CODE_AT.get(status, _CODE_AT[0])] += count
 
-    def answered(self, status: int, elapsed_ns: int) -> None:
-        """Count the answer to a prediction request."""
+    def answered(self, status: int, elapsed_ns: int, count: int = 1) -> None:
+        """Count answers to prediction requests that took the same time."""
         view = self._view
-        view[_ANSWERED] += 1
-        view[_LATENCY_US] += elapsed_ns // 1000
-        view[LATENCY_AT + bisect_left(self._latency_ns, elapsed_ns)] += 1
+        view[_ANSWERED] += count
+        view[_LATENCY_US] += elapsed_ns // 1000 * count
+        view[LATENCY_AT + bisect_left(self._latency_ns, elapsed_ns)] += count
         if status >= 500:
-            view[_FAILED] += 1
+            view[_FAILED] += count
         elif status in REFUSALS:
-            view[_REFUSED] += 1
+            view[_REFUSED] += count
         if elapsed_ns > self._threshold_ns > 0:
-            view[_SLOW] += 1
+            view[_SLOW] += count
 
     def predicted(self, scores: Sequence[float]) -> None:
         """Count rows by the score or number that was predicted."""

@@ -1,9 +1,9 @@
-"""HTTP/1.1 on asyncio: a parser (httptools), one queue per worker, and limits. Knows nothing of models.
+"""The queue of one worker on one port, between its connections and what answers. Knows nothing of models.
 
-Requests are parsed as they arrive and put into the queue, which is worked off after everything that was ready has been
-read. So the waiting time of a request is part of its measured time, and what does not fit into the queue is refused at
-once (503) instead of making everybody late. It must never answer out of order on a connection, hold unbounded memory
-for a client, or let an exception end a worker. Used by `process` for all its ports; `http2` is the protocol of gRPC's.
+Requests are put into the queue as they arrive; it is worked off after everything that was ready has been read. So the
+waiting time of a request is part of its measured time, and what does not fit into the queue is refused at once (503)
+instead of making everybody late. It must never let an exception end a worker. Used by `process` for all its ports;
+`connection` (HTTP/1.1) and `http2` (gRPC's port) are the protocols that fill it.
 """
 
 from __future__ import annotations
@@ -13,21 +13,15 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import cast
 
-import httptools
-
-from .wire import CONTINUE, GONE, Client, Endpoint, Limits, Receiver, Request, Response
+from .connection import Connection
+from .wire import GONE, Client, Endpoint, Limits, Receiver, Request, Response
 
 log = logging.getLogger("fairlead.serve.http")
 
 _SLICE_NS = 20_000_000  # how long the queue is worked off before arrivals are read again
-_LINGER_S = 5.0  # how long an answer that ends a connection may take to be read
-_URL_BYTES = 8 << 10
 TOGETHER = 16  # requests that are answered together when that many wait; a model's own cost is mostly per call
 _CROWD = 2 * TOGETHER  # fewer that wait are no overload, however slow the model is
-_IDLE, _HEADERS, _EXPECTING, _BODY, _ENDED = range(5)  # what a connection is receiving
-
 
 ProtocolOf = Callable[["HttpServer", asyncio.AbstractEventLoop], asyncio.Protocol]
 
@@ -41,8 +35,9 @@ class HttpServer:
         self.limits = limits
         self.draining = False
         self.connections: set[Client] = set()
-        self._queue: deque[tuple[Receiver, Request]] = deque()
+        self._queue: deque[Request] = deque()
         self._scheduled = False
+        self._now_ns = 0  # when the loop began to read what waits in the queue's end
         self.held_bytes = 0  # of requests that are received in more than one piece, until they are answered
         self._loop = asyncio.get_running_loop()
 
@@ -52,19 +47,25 @@ class HttpServer:
 
     def submit(self, connection: Receiver, request: Request, *, at_once: bool = False) -> None:
         """Queue a parsed request, or refuse it: `at_once` where no other answer of that client must go first."""
-        request.parsed_ns = now_ns = time.perf_counter_ns()
+        if not self._scheduled:
+            self._schedule(time.perf_counter_ns())
+        request.receiver = connection
+        request.parsed_ns = self._now_ns
         if len(self._queue) >= _CROWD and not request.refusal:
-            request.reason = self._crowded(now_ns)
+            request.reason = self._crowded()
             request.refusal = 503 if request.reason else 0
         self.endpoint.started(request)
         if at_once and request.refusal == 503 and not request.close:
             connection.send(request, self.endpoint.refuse(request, 503, request.reason))
-            self._finished(request, 503, time.perf_counter_ns())
-            return
-        self._queue.append((connection, request))
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._work)
+            self._finished([request], [503], time.perf_counter_ns())
+        else:
+            self._queue.append(request)
+
+    def _schedule(self, now_ns: int) -> None:
+        """Work after what is ready has been read; all of that counts as parsed now, and waits no less than it says."""
+        self._scheduled = True
+        self._now_ns = now_ns
+        self._loop.call_soon(self._work)
 
     def hold(self, size: int) -> bool:
         """Count bytes of a request that is not complete; return False, and count none, where all hold too many."""
@@ -73,37 +74,37 @@ class HttpServer:
         self.held_bytes += size
         return True
 
-    def _crowded(self, now_ns: int) -> str:
+    def _crowded(self) -> str:
         """Return why one more request would make everybody late, or nothing."""
         limits = self.limits
         if len(self._queue) >= limits.pending:
             return f"{limits.pending} requests wait already; try again in a second"
-        if now_ns - self._queue[0][1].parsed_ns > limits.wait_s * 1e9:
+        if self._now_ns - self._queue[0].parsed_ns > limits.wait_s * 1e9:
             return f"requests wait for more than {limits.wait_s:g} s already; try again in a second"
         return ""
 
-    def _finished(self, request: Request, status: int, now_ns: int) -> None:
-        self.held_bytes -= request.held_bytes
-        self.endpoint.finished(request, status, now_ns - request.parsed_ns)
+    def _finished(self, requests: list[Request], statuses: list[int], now_ns: int) -> None:
+        for request in requests:
+            self.held_bytes -= request.held_bytes
+        self.endpoint.finished(requests, statuses, now_ns)
 
     def _work(self) -> None:
         """Answer what waits, oldest first and a few together, for at most a slice of time."""
         self._scheduled = False
-        queue, until = self._queue, time.perf_counter_ns() + _SLICE_NS
+        queue, until_ns = self._queue, time.perf_counter_ns() + _SLICE_NS
         while queue:
             turn = [queue.popleft() for _ in range(min(len(queue), TOGETHER))]
-            waiting = [item for item in turn if not item[0].gone]
-            responses = self._answers([request for _, request in waiting])
-            for (connection, request), response in zip(waiting, responses, strict=True):
-                connection.send(request, response)
-            now = time.perf_counter_ns()
-            for (_, request), response in zip(waiting, responses, strict=True):
-                self._finished(request, response.status, now)
-            if len(waiting) < len(turn):
-                self._forget([request for connection, request in turn if connection.gone])
-            if now > until and queue and not self._scheduled:
-                self._scheduled = True
-                self._loop.call_soon(self._work)
+            waiting = [request for request in turn if not request.receiver.gone]
+            responses = self._answers(waiting)
+            for request, response in zip(waiting, responses, strict=True):
+                request.receiver.send(request, response)
+            now_ns = time.perf_counter_ns()
+            self._finished(waiting, [response.status for response in responses], now_ns)
+            if len(waiting) < len(turn):  # their clients left before they were worked on
+                gone = [request for request in turn if request not in waiting]
+                self._finished(gone, [GONE] * len(gone), now_ns)
+            if now_ns > until_ns and queue and not self._scheduled:
+                self._schedule(now_ns)
                 return
 
     def _answers(self, requests: list[Request]) -> list[Response]:
@@ -113,11 +114,6 @@ class HttpServer:
             log.exception("answering raised: %s", sorted({request.path for request in requests}))
             reason = "internal error; the server's log says more"
             return [self.endpoint.refuse(request, 500, reason) for request in requests]
-
-    def _forget(self, requests: list[Request]) -> None:
-        """Count requests whose client left before they were worked on."""
-        for request in requests:
-            self._finished(request, GONE, time.perf_counter_ns())
 
     @property
     def busy(self) -> bool:
@@ -134,258 +130,3 @@ class HttpServer:
         """Close every connection once what was written has left; called at the end of a drain."""
         for connection in list(self.connections):
             connection.close()
-
-
-class Connection(asyncio.Protocol):
-    """One client: parser callbacks, limits,, and answers in the order of the requests."""
-
-    __slots__ = (
-        "_body", "_body_bytes", "_headers", "_held", "_large", "_late", "_loop", "_paused", "_pending", "_received",
-        "_server", "_since", "_state", "_touched", "_transport", "_url", "gone", "parser",
-    )  # fmt: skip
-
-    def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
-        self._server = server
-        self._loop = loop
-        self._transport = cast(asyncio.Transport, None)  # set before any other method is called
-        self.parser = httptools.HttpRequestParser(self)
-        self.gone = False
-        self._state = _IDLE
-        self._pending = 0
-        self._paused = False
-        self._touched = True
-        self._large = False  # whether the bytes being parsed could hold headers beyond the limit
-        self._late = False  # whether it came when there were too many already
-        self._since = 0.0
-        self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._received = -1
-        self._body: bytes | list[bytes] = b""
-        self._body_bytes = 0
-        self._held = 0  # bytes of the unfinished request that the server counts
-
-    # -- the transport's callbacks
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, or refuse it where there are too many."""
-        self._transport = cast(asyncio.Transport, transport)
-        server = self._server
-        server.connections.add(self)
-        if len(server.connections) > server.limits.connections:
-            self._late = True
-            self._refuse(503, f"{server.limits.connections} connections are open already; try again in a second")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection; its waiting requests are not worked on."""
-        self.gone = True
-        self._release()
-        self._server.connections.discard(self)
-
-    def data_received(self, data: bytes) -> None:
-        """Parse; everything else happens in the parser's callbacks."""
-        if self._state == _ENDED:
-            return  # what still comes after a refusal is read and thrown away, so that the refusal can be read
-        self._touched = True
-        self._large = len(data) > self._server.limits.header_bytes
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._state = _ENDED  # the request itself was complete and is answered in HTTP/1.1; nothing follows it
-        except httptools.HttpParserError as error:
-            if self._state != _ENDED:
-                self._refuse(400, f"not HTTP/1.1: {error}")
-        if self._state != _IDLE:
-            self._count(len(data))
-
-    def _count(self, received: int) -> None:
-        """Bound what the parser may hold of one unfinished request: headers, trailers, chunk extensions."""
-        self._received += received if self._received >= 0 else 1  # the chunk that it began in holds others' bytes too
-        limits = self._server.limits
-        if self._state in (_HEADERS, _EXPECTING) and self._received > limits.header_bytes:
-            self._too_many_headers()
-        elif self._state == _BODY and self._received > 2 * limits.body_bytes + limits.header_bytes:
-            self._too_large()
-        elif self._state in (_HEADERS, _EXPECTING, _BODY):
-            self._hold(received)
-
-    def _hold(self, received: int) -> None:
-        if self._server.hold(received):
-            self._held += received
-        else:
-            bound = self._server.limits.held_bytes
-            self._refuse(503, f"requests that are being received hold {bound} bytes already; try again in a second")
-
-    def _release(self) -> None:
-        self._server.held_bytes -= self._held
-        self._held = 0
-
-    def eof_received(self) -> bool:
-        """Keep the connection for answers that wait; without any, let it close."""
-        if self._state in (_HEADERS, _BODY):
-            self._state = _ENDED  # half a request, and nobody to tell
-        return self._pending > 0
-
-    def pause_writing(self) -> None:
-        """Read nothing more from a client that does not read its answers."""
-        self._paused = True
-        self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Read again."""
-        self._paused = False
-        self._read_again()
-
-    # -- the parser's callbacks
-
-    def on_message_begin(self) -> None:
-        """Start a request."""
-        if self._state == _ENDED:
-            return
-        self._state = _HEADERS
-        self._url = b""
-        self._headers = []
-        self._received = -1
-        self._since = 0.0
-        self._body = b""
-        self._body_bytes = 0
-
-    def on_url(self, url: bytes) -> None:
-        """Take the request's target, possibly in pieces."""
-        self._url = self._url + url if self._url else url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header."""
-        self._headers.append((name, value))
-        if len(name) == 6 and self._state == _HEADERS and name.lower() == b"expect":
-            self._state = _EXPECTING
-
-    def on_headers_complete(self) -> None:
-        """Refuse what is too long before its body is read."""
-        if self._state == _ENDED:
-            return
-        expecting, self._state = self._state == _EXPECTING, _BODY
-        if len(self._url) > _URL_BYTES:
-            self._refuse(414, f"the request's path exceeds {_URL_BYTES} bytes")
-        elif (self._large or self._received >= 0) and self._header_bytes() > self._server.limits.header_bytes:
-            self._too_many_headers()
-        elif expecting:
-            self._expect()
-
-    def _expect(self) -> None:
-        length = next((value for name, value in self._headers if name.lower() == b"content-length"), b"0")
-        if int(length) > self._server.limits.body_bytes:
-            self._too_large()
-        elif not self._pending:
-            self._transport.write(CONTINUE)
-
-    def on_body(self, body: bytes) -> None:
-        """Take a piece of the body."""
-        if self._state == _ENDED:
-            return
-        self._body_bytes += len(body)
-        if self._body_bytes > self._server.limits.body_bytes:
-            self._too_large()
-        elif not self._body:
-            self._body = body
-        elif isinstance(self._body, list):
-            self._body.append(body)
-        else:
-            self._body = [self._body, body]
-
-    def on_message_complete(self) -> None:
-        """Queue the request."""
-        if self._state == _ENDED:
-            return
-        self._state = _IDLE
-        body, url = self._body, self._url
-        if isinstance(body, list):
-            body = b"".join(body)
-        self._body = b""
-        if b"?" in url:
-            url = url[: url.index(b"?")]
-        request = Request(self.parser.get_method(), url, self._headers, body)
-        if not self.parser.should_keep_alive() or self.parser.should_upgrade():
-            request.close = True
-            self._state = _ENDED
-        request.held_bytes, self._held = self._held, 0
-        self._pending += 1
-        if self._pending > self._server.limits.pipelined:
-            self._transport.pause_reading()
-        self._server.submit(self, request, at_once=self._pending == 1)
-
-    # -- answers
-
-    def send(self, request: Request, response: Response) -> None:
-        """Write an answer; the last one of a connection also ends it."""
-        self._pending -= 1
-        close = request.close or (self._server.draining and not self._pending and self._state == _IDLE)
-        self._transport.write(response.encode(close=close, bodyless=request.method == b"HEAD"))
-        if close:
-            self._end(lingering=request.refusal != 0 and not self._late)
-        elif self._pending == self._server.limits.pipelined and not self._paused:
-            self._read_again()
-
-    def _read_again(self) -> None:
-        if not self.gone and not self._paused and self._pending <= self._server.limits.pipelined:
-            self._transport.resume_reading()
-
-    def _refuse(self, status: int, reason: str) -> None:
-        """Queue a refusal as this connection's last answer."""
-        self._state = _ENDED
-        self._body = b""
-        self._release()
-        request = Request(b"", self._url, self._headers, b"")
-        request.close, request.refusal, request.reason = True, status, reason
-        self._pending += 1
-        self._server.submit(self, request)
-
-    def _too_large(self) -> None:
-        self._refuse(413, f"the body exceeds {self._server.limits.body_bytes} bytes; send fewer rows at a time")
-
-    def _header_bytes(self) -> int:
-        """Return the size of the headers; asked only where they came in more than one piece, or in a large one."""
-        return sum(len(name) + len(value) + 4 for name, value in self._headers)
-
-    def _too_many_headers(self) -> None:
-        self._refuse(431, f"the request's headers exceed {self._server.limits.header_bytes} bytes")
-
-    def _end(self, *, lingering: bool) -> None:
-        """Close now, or, where the client may still be sending, only after it has had the time to read.
-
-        Closing a socket with unread data resets the connection, and the client would never see the refusal.
-        """
-        self._state = _ENDED
-        if lingering and self._transport.can_write_eof():
-            self._transport.write_eof()
-            self._loop.call_later(_LINGER_S, self.close)
-        else:
-            self._transport.close()
-
-    def close(self) -> None:
-        """Close once what was written has left."""
-        if not self.gone:
-            self._transport.close()
-
-    # -- time
-
-    @property
-    def busy(self) -> bool:
-        """Return whether a request is being received, waits, or its answer has not left yet."""
-        return self._pending > 0 or self._state in (_HEADERS, _EXPECTING, _BODY) or self._unsent > 0
-
-    @property
-    def _unsent(self) -> int:
-        return 0 if self.gone else self._transport.get_write_buffer_size()
-
-    def sweep(self, now_s: float) -> None:
-        """Note when something last happened; end what has been idle, or half received, for too long."""
-        if self._touched:
-            self._touched = False
-            if self._state == _IDLE:
-                self._since = now_s
-        self._since = self._since or now_s
-        limits = self._server.limits
-        if self._state == _IDLE and not self._pending and now_s - self._since > limits.idle_s:
-            self.close()
-        elif self._state in (_HEADERS, _EXPECTING, _BODY) and now_s - self._since > limits.request_s:
-            self._refuse(408, f"the request was not complete after {limits.request_s:g} seconds")

@@ -18,6 +18,7 @@ import orjson
 from .columns import LARGEST, Column, Columns, RequestError, Row, kind_of
 from .models import Outcome
 from .predict import MAX_ROWS, Answers, Asked, Predictor, PublicEndpoint, Route, load_json, parse_json
+from .row_answers import RowAnswers
 from .served_model import EXTENSIONS, PLATFORM, SERVER_NAME, SERVER_VERSION, Output, ServedModel
 from .tensors import Tensor, check_head, decode, from_raw, from_values, to_raw
 from .wire import BINARY, Request, Response
@@ -36,6 +37,7 @@ class InferenceProtocol:
         self._columns = predictor.columns
         self._answers = answers
         self._model = model
+        self._row = None if model.outputs[0].more else RowAnswers(answers.make, _row_pieces(model), np.float32)
 
     def add_to(self, endpoint: PublicEndpoint) -> None:
         """Add the routes: for the model's and the service's name, with and without the version."""
@@ -76,6 +78,8 @@ class InferenceProtocol:
         if not isinstance(document, dict):
             raise RequestError(f"expected an object with inputs, got {kind_of(document)}")
         row = _plain_row(self._columns, document) if binary is None else None
+        if row is not None and len(document) == 1 and self._row is not None:  # it names no id and no outputs
+            return row, self._row
         encoder = _Encoder(self._model, self._answers, document)
         if row is not None:
             return row, encoder.encode
@@ -142,6 +146,15 @@ class _Encoder:
         response = self._answers.make(200, b"".join((head, *parts)), response_id, length)
         response.content_type = BINARY
         return response
+
+
+def _row_pieces(model: ServedModel) -> list[bytes]:
+    """Return what `_Encoder` writes around the id, the label and the probabilities of one row that asked for all."""
+    names = {"model_name": model.name, "model_version": model.version}
+    outputs = [{"name": o.name, "datatype": o.datatype, "shape": [1, *o.more]} for o in model.outputs]
+    label, *more = [orjson.dumps(output)[:-1] + b',"data":[' for output in outputs]
+    start, after_id = orjson.dumps(names)[:-1] + b',"id":"', b'","outputs":[' + label
+    return [start, after_id, b"]}," + more[0], b"]}]}"] if more else [start, after_id, b"]}]}", b""]
 
 
 def _split(request: Request) -> tuple[Any, memoryview | None]:

@@ -24,6 +24,7 @@ from .columns import Column, Columns, RequestError, Row, kind_of
 from .counters import Writer
 from .ids import ResponseIds
 from .models import Model, ModelError, Outcome, split
+from .row_answers import RowAnswers
 from .wire import Request, Response
 
 log = logging.getLogger("fairlead.serve")
@@ -31,10 +32,11 @@ log = logging.getLogger("fairlead.serve")
 MAX_ROWS = 100_000  # of one request; a worker answers one request at a time
 _LOG_EVERY_S = 1.0  # a model that fails on every request must not fill the node's disk
 
-Encode = Callable[[Outcome, str], Response]  # the answer of an outcome and a response id
+Encode = Callable[[Outcome, str], Response]  # the answer of one row's outcome and a response id, or `RowAnswers`
 Asked = tuple[Row, Encode]  # one checked row, which goes through the model together with others that waited
 _STICKY = env.HEADER_STICKY.encode()
-_STICKY_BYTES = len(_STICKY)
+_ROW = (b'{"id":"', b'","predictions":[', b'],"probabilities":[[', b"]]}")  # the answer to one row
+_PLAIN_ROW = (*_ROW[:2], b"]}", b"")  # of a model without probabilities
 _COOKIE_S = 90 * 86400  # longer than any test of outcomes
 
 Handler = Callable[[Request], "Response | Asked"]
@@ -122,15 +124,15 @@ class Predictor:
         self._remember = remember
         self._last_log = 0.0
 
-    def predict_rows(self, rows: Sequence[Row], ids: Sequence[str], now_ns: int) -> list[Outcome | ModelError]:
-        """Return the outcome of each checked row of a request of its own; one that raises spoils no other."""
+    def predict_rows(self, rows: Sequence[Row], ids: Sequence[str], now_ns: int) -> Outcome:
+        """Return the outcome of checked rows, each a request of its own; raise ModelError if any of them does."""
         values = self.columns.matrix(rows)
         try:
             outcome = self._model.predict_rows(values)
         except ModelError as error:
-            if len(rows) == 1:
-                return [self._failed(error, ids[0])]
-            return [self.predict_rows([row], [own], now_ns)[0] for row, own in zip(rows, ids, strict=True)]
+            if len(rows) > 1:
+                raise  # whose it was is not known yet
+            raise self._failed(error, ids[0]) from error
         scores = _scores(outcome)
         self._counters.predicted(scores)
         self._counters.judged(outcome.firsts, scores)
@@ -139,7 +141,7 @@ class Predictor:
                 self._remember.add(own, prediction)
         if self._capture is not None:
             self._capture.add_together(ids, now_ns, values, (outcome.firsts, scores))
-        return list(split(outcome))
+        return outcome
 
     def predict(self, columns: Sequence[Column], response_id: str, now_ns: int) -> Outcome:
         """Return the outcome of checked columns; raise ModelError."""
@@ -178,6 +180,8 @@ class PublicEndpoint:
         self._answers = answers
         self._counters = counters
         self._routes: dict[bytes, Route] = {}
+        pieces = _ROW if predictor.signature.probability_output else _PLAIN_ROW
+        self._respond_to_row = RowAnswers(answers.make, pieces)
 
     def add(self, path: str, route: Route) -> None:
         """Answer one exact path."""
@@ -193,9 +197,10 @@ class PublicEndpoint:
         """Return the answers, each with a cookie for this revision where the route asks for one."""
         answers = self._answer(requests)
         for request, answer in zip(requests, answers, strict=True):
-            for name, value in request.headers:
-                if len(name) == _STICKY_BYTES and name.lower() == _STICKY:
-                    self._answers.keep(answer, value)
+            if request.header(_STICKY) is not None:
+                for name, value in request.headers:
+                    if name.lower() == _STICKY:
+                        self._answers.keep(answer, value)
         return answers
 
     def _answer(self, requests: Sequence[Request]) -> list[Response]:
@@ -236,32 +241,43 @@ class PublicEndpoint:
     def _answer_rows(self, asked: Sequence[Asked]) -> list[Response]:
         now_ns = time.time_ns()
         ids = [self._answers.new_id(now_ns) for _ in asked]
-        outcomes = self._predictor.predict_rows([row for row, _ in asked], ids, now_ns)
-        return [
-            self._answers.failure(outcome) if isinstance(outcome, ModelError) else encode(outcome, own)
-            for own, outcome, (_, encode) in zip(ids, outcomes, asked, strict=True)
-        ]
+        try:
+            outcome = self._predictor.predict_rows([row for row, _ in asked], ids, now_ns)
+        except ModelError as error:
+            if len(asked) == 1:
+                return [self._answers.failure(error)]
+            return [self._answer_rows([one])[0] for one in asked]  # one that raises spoils no other
+        first = asked[0][1]
+        if isinstance(first, RowAnswers) and all(encode is first for _, encode in asked):
+            return first.each(outcome.predictions, outcome.probabilities, ids)
+        return [encode(one, own) for own, one, (_, encode) in zip(ids, split(outcome), asked, strict=True)]
 
     def refuse(self, request: Request, status: int, reason: str) -> Response:
         """Return the answer to what the wire refused."""
         return self._answers.error(status, reason, b"retry-after: 1\r\n" if status == 503 else b"")
 
-    def finished(self, request: Request, status: int, elapsed_ns: int) -> None:
-        """Count the answer."""
-        self._counters.code(status)
-        if request.route is not None and request.route.counted:
-            self._counters.answered(status, elapsed_ns)
+    def finished(self, requests: Sequence[Request], statuses: Sequence[int], now_ns: int) -> None:
+        """Count the answers; those that came in one turn of the loop and ended alike together."""
+        alike: dict[tuple[int, int], int] = {}
+        for request, status in zip(requests, statuses, strict=True):
+            counted = request.route is not None and request.route.counted
+            key = (status, request.parsed_ns if counted else 0)
+            alike[key] = alike.get(key, 0) + 1
+        for (status, parsed_ns), count in alike.items():
+            self._counters.code(status, count)
+            if parsed_ns:
+                self._counters.answered(status, now_ns - parsed_ns, count)
 
     def _predict(self, request: Request) -> Response | Asked:
         document = parse_json(request)
         columns = self._predictor.columns
         rows = document.get("rows") if isinstance(document, dict) else None
         if rows is None or ("rows" in columns.names and not isinstance(rows, list)):
-            return columns.row(document), self._respond
+            return columns.row(document), self._respond_to_row
         if not isinstance(rows, list) or not 0 < len(rows) <= MAX_ROWS:
             got = f"{len(rows)} rows" if isinstance(rows, list) else kind_of(rows)
             raise RequestError(f"rows: expected a list of 1 to {MAX_ROWS} objects, got {got}")
-        return (columns.row(rows[0]), self._respond) if len(rows) == 1 else self._many(rows)
+        return (columns.row(rows[0]), self._respond_to_row) if len(rows) == 1 else self._many(rows)
 
     def _many(self, rows: list[Any]) -> Response:
         return self._respond(*self._predictor.predict_batch(self._predictor.columns.rows(rows), self._answers))

@@ -15,6 +15,7 @@ BINARY = b"application/octet-stream"
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\ncontent-type: ".encode() for s in HTTPStatus}
+Fields = list[tuple[bytes, bytes]]  # headers as they came; never changed, requests with equal heads share them
 GONE = 499  # the client closed the connection before its answer; never written, only counted
 
 
@@ -46,17 +47,13 @@ class Response:
 
     def encode(self, *, close: bool, bodyless: bool) -> bytes:
         """Return the bytes of the answer; `bodyless` is for HEAD, which gets the length and no body."""
-        return b"".join(
-            (
-                _STATUS_LINES[self.status],
-                self.content_type,
-                b"\r\n",
-                self.headers,
-                b"connection: close\r\ncontent-length: " if close else b"content-length: ",
-                b"%d" % len(self.body),
-                b"\r\n\r\n",
-                b"" if bodyless else self.body,
-            )
+        return b"%b%b\r\n%b%bcontent-length: %d\r\n\r\n%b" % (
+            _STATUS_LINES[self.status],
+            self.content_type,
+            self.headers,
+            b"connection: close\r\n" if close else b"",
+            len(self.body),
+            b"" if bodyless else self.body,
         )
 
 
@@ -66,23 +63,33 @@ class Request:
     `route` belongs to the endpoint, which looks it up once, when the request starts.
     """
 
-    __slots__ = ("body", "close", "headers", "held_bytes", "method", "parsed_ns", "path", "reason", "refusal", "route")
+    close = False
+    held_bytes = 0
+    parsed_ns = 0
+    refusal = 0
+    reason = ""
+    route: Any = None
+    receiver: Receiver
 
-    def __init__(self, method: bytes, path: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    def __init__(self, method: bytes, path: bytes, headers: Fields, body: bytes) -> None:
         self.method = method
         self.path = path
         self.headers = headers
         self.body = body
-        self.close = False
-        self.held_bytes = 0
-        self.parsed_ns = 0
-        self.refusal = 0
-        self.reason = ""
-        self.route: Any = None
+        self._first: dict[bytes, bytes] | None = None
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first header of that lower-case name."""
-        return next((value for key, value in self.headers if key.lower() == name), None)
+        first = self._first
+        if first is None:
+            first = self._first = {key.lower(): value for key, value in reversed(self.headers)}
+        return first.get(name)
+
+    def like(self, body: bytes) -> Request:
+        """Return a request with the same head and another body."""
+        other = Request(self.method, self.path, self.headers, body)
+        other._first = self._first
+        return other
 
 
 class Receiver(Protocol):
@@ -120,5 +127,5 @@ class Endpoint(Protocol):
     def refuse(self, request: Request, status: int, reason: str) -> Response:
         """Return the answer to a request that the wire refused, or that raised."""
 
-    def finished(self, request: Request, status: int, elapsed_ns: int) -> None:
-        """Take note that the answer was handed to the socket, `elapsed_ns` after the request was parsed."""
+    def finished(self, requests: Sequence[Request], statuses: Sequence[int], now_ns: int) -> None:
+        """Take note that the answers were handed to their sockets now (by the clock of `parsed_ns`)."""
