@@ -31,7 +31,7 @@ from fairlead.kube.queue import WorkQueue
 from fairlead.kube.recorder import Recorder
 from fairlead.kube.relist import Relist, RelistSettings
 from fairlead.kube.store import Store
-from fairlead.kube.watch import KopfStreams, WatchSettings
+from fairlead.kube.watch import LISTED, KopfStreams, WatchSettings
 from fairlead.plan.types import Key
 
 from . import clock
@@ -227,8 +227,10 @@ class Operator:
     def _on_event(self, resource: Resource, type_: str, obj: Mapping[str, Any]) -> None:
         if type_ == "DELETED":
             self.store.forget(resource, obj)
-        else:
-            self.store.observe(resource, obj)
+            return
+        self.store.observe(resource, obj)
+        if type_ == LISTED:
+            self.relist.watch_begins(resource)
 
     def _on_clock_step(self, step_s: float) -> None:
         """Look at everything again: what was to be done at a time may be due now."""

@@ -1,14 +1,17 @@
 """Own lists of everything watched: at start-up, and every five minutes after, compared with the store.
 
-A watch can lose a deletion for ever (kopf does, across a 410), so what the operator believes is checked against
-what is, per resource, every `period_s` plus jitter. It also finds out which optional resources (Gateway API) are
+What is deleted just before a watch begins, or begins anew after a 410, no watch ever tells: kopf lists what is and
+does not say what is gone. So what the operator believes is checked against what is, per resource, shortly after each
+list of its watch, and every `period_s` plus jitter. It also finds out which optional resources (Gateway API) are
 served. It never writes. Run by `app/main.py`; `app/health.py` asks for the age of its last success.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
@@ -39,9 +42,13 @@ PAGES = Backoff(base_s=0.2, max_s=2.5, jitter=0.5)  # eight tries of one page: 1
 
 @dataclass(frozen=True)
 class RelistSettings:
-    """`jitter` is the share of the period added at random, so that kinds and replicas do not list together."""
+    """`jitter` is the share of the period added at random, so that kinds and replicas do not list together.
+
+    `settle_s` is how long after the last object of a watch's own list that watch is taken to be under way.
+    """
 
     period_s: float = 300.0
+    settle_s: float = 3.0
     jitter: float = 0.2
     retry_s: float = 5.0
     discovery_s: float = 60.0
@@ -69,6 +76,13 @@ class Relist:
         self._last: dict[str, float] = {}
         self._discovered: dict[str, frozenset[str]] = {}
         self._listed: dict[Resource, int] = {}
+        self._begun: dict[str, asyncio.Event] = {}
+        self._begun_at: dict[str, float] = {}
+
+    def watch_begins(self, resource: Resource) -> None:
+        """Take note that a watch has listed an object: what was deleted before that is yet to be found."""
+        self._begun_at[resource.kind] = self._monotonic()
+        self._begun.setdefault(resource.kind, asyncio.Event()).set()
 
     async def discover(self, resources: Iterable[Resource]) -> tuple[Resource, ...]:
         """Return those of the resources that the API server serves; after an error, ask again only for the rest."""
@@ -127,10 +141,26 @@ class Relist:
                 group.create_task(self._repeat(resource), name=f"relist {resource.plural}")
 
     async def _repeat(self, resource: Resource) -> None:
-        delay = self._period_s()
+        delay = self._settings.settle_s  # the watch begins now, and lists nothing where nothing is left
         while True:
-            await asyncio.sleep(delay)
+            await self._pause(resource, delay)
             delay = await self._relist_safely(resource)
+
+    async def _pause(self, resource: Resource, delay_s: float) -> None:
+        """Wait, but only until a watch that begins meanwhile is under way."""
+        begun = self._begun.setdefault(resource.kind, asyncio.Event())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                await begun.wait()
+        left_s = self._settles_in_s(resource)
+        while left_s > 0:
+            await asyncio.sleep(left_s)
+            left_s = self._settles_in_s(resource)
+        begun.clear()
+
+    def _settles_in_s(self, resource: Resource) -> float:
+        begun_at = self._begun_at.get(resource.kind, -math.inf)
+        return begun_at + self._settings.settle_s - self._monotonic()
 
     async def _relist_safely(self, resource: Resource) -> float:
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hack.cluster import addons
+from hack.cluster import addons, cluster
 from hack.cluster.settings import Settings
 from hack.cluster.shell import Log, StepError
 
@@ -100,3 +100,25 @@ def test_a_chart_that_helm_cannot_read_is_named(config: Settings, log: Log, prog
     program("helm", "exit 1")
     with pytest.raises(StepError, match=r"helm show crds oci://"):
         addons.gateway(config, log)
+
+
+# As kind printed it on cgroup v2, where it waits for systemd in the node, and never for more than 30 s.
+SLOW_BOOT = """ERROR: failed to create cluster: could not find a log line that matches "Reached target .*Multi-User System.*|x\""""
+
+
+def test_a_node_that_boots_slowly_is_made_again(config: Settings, log: Log, program: Program, tmp_path: Path) -> None:
+    program("docker", "exit 0")
+    program("kind", f"[ $tries -ge 3 ] || {{ echo '{SLOW_BOOT}'; exit 1; }}")
+    cluster.create(config, "node:1", log)
+    assert sum(line.startswith("kind create") for line in calls(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(("message", "tries"), [(SLOW_BOOT, cluster.BOOTS), ("ERROR: port is already allocated", 1)])
+def test_a_node_that_cannot_be_made_is_told(
+    message: str, tries: int, config: Settings, log: Log, program: Program, tmp_path: Path
+) -> None:
+    program("docker", "exit 0")
+    program("kind", f"echo '{message}'; exit 1")
+    with pytest.raises(StepError, match="kind"):
+        cluster.create(config, "node:1", log)
+    assert sum(line.startswith("kind create") for line in calls(tmp_path)) == tries

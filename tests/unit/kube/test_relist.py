@@ -141,10 +141,40 @@ async def test_relists_go_on_after_failures() -> None:
 
         api.interfere = fail
         client, store = Client(api.connection()), Store()
-        relist = Relist(client, store, settings=RelistSettings(period_s=0.02, retry_s=0.01))
+        relist = Relist(client, store, settings=RelistSettings(period_s=0.02, settle_s=0.02, retry_s=0.01))
         task = asyncio.create_task(relist.run([TOY]))
         api.put(TOY, "a")
         await eventually(lambda: store.get(TOY, "ns", "a"))
         assert not task.done()
+        task.cancel()
+        await client.close()
+
+
+async def test_a_watch_that_lists_anew_is_followed_by_a_list_of_our_own() -> None:
+    """kopf tells what is there after a 410, not what went meanwhile."""
+    async with fake_api(RESOURCES) as api:
+        client, store = Client(api.connection()), Store()
+        relist = Relist(client, store, settings=RelistSettings(settle_s=0.02))
+        task = asyncio.create_task(relist.run([TOY]))
+        await eventually(lambda: relist.oldest_age_s([TOY]) < 60)  # the one after the start
+        api.put(TOY, "a")
+        await asyncio.sleep(0.1)
+        assert store.get(TOY, "ns", "a") is None
+        relist.watch_begins(TOY)
+        await eventually(lambda: store.get(TOY, "ns", "a"))
+        task.cancel()
+        await client.close()
+
+
+async def test_our_own_list_waits_until_the_watch_has_listed_all() -> None:
+    async with fake_api(RESOURCES) as api:
+        client = Client(api.connection())
+        relist = Relist(client, Store(), settings=RelistSettings(settle_s=0.2))
+        task = asyncio.create_task(relist.run([TOY]))
+        for _ in range(20):
+            relist.watch_begins(TOY)
+            await asyncio.sleep(0.02)
+        assert api.queries(TOY, watch=False) == []
+        await eventually(lambda: len(api.queries(TOY, watch=False)) == 1)
         task.cancel()
         await client.close()
