@@ -92,10 +92,15 @@ class Admin:
                 group.create_task(self._watch(resource, on_event))
 
     async def _watch(self, resource: Resource, on_event: OnEvent) -> None:
+        version = (await self.send("GET", resource_path(resource, None)))["metadata"]["resourceVersion"]
+        while True:  # the API server ends each watch after half an hour or more
+            version = await self._watch_from(version, resource, on_event)
+
+    async def _watch_from(self, version: str, resource: Resource, on_event: OnEvent) -> str:
+        """Report events after a version until the watch ends; return the version to go on from."""
         assert self._session is not None
         path = resource_path(resource, None)
-        version = (await self.send("GET", path))["metadata"]["resourceVersion"]
-        url = f"{self._server}{path}?watch=1&resourceVersion={version}"
+        url = f"{self._server}{path}?watch=1&allowWatchBookmarks=true&resourceVersion={version}"
         timeout = aiohttp.ClientTimeout(total=None)
         async with self._session.get(url, timeout=timeout) as response:
             async for line in lines_of(response):
@@ -103,6 +108,8 @@ class Admin:
                 obj = event["object"]
                 if event["type"] == "ERROR":
                     raise RuntimeError(f"the actors' watch of {resource.plural} ended: {obj}")
+                version = obj["metadata"]["resourceVersion"]
                 obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
-                on_event(event["type"], obj)
-        raise RuntimeError(f"the actors' watch of {resource.plural} ended")
+                if event["type"] != "BOOKMARK":
+                    on_event(event["type"], obj)
+        return str(version)
