@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 
 from .columns import LARGEST, Column, Columns, RequestError, Row, kind_of
+from .forms import Forms
 from .models import Outcome
 from .predict import MAX_ROWS, Answers, Asked, Predictor, PublicEndpoint, Route, load_json, parse_json
 from .row_answers import RowAnswers
@@ -37,6 +38,7 @@ class InferenceProtocol:
         self._columns = predictor.columns
         self._answers = answers
         self._model = model
+        self._forms = Forms(len(self._columns.names))
         self._row = None if model.outputs[0].more else RowAnswers(answers.make, _row_pieces(model), np.float32)
 
     def add_to(self, endpoint: PublicEndpoint) -> None:
@@ -74,11 +76,15 @@ class InferenceProtocol:
         return self._answers.value(200, value)
 
     def _infer(self, request: Request) -> Response | Asked:
+        known = self._forms.row(request.body) if request.header(_LENGTH_HEADER) is None else None
+        if known is not None and self._row is not None:
+            return known, self._row
         document, binary = _split(request)
         if not isinstance(document, dict):
             raise RequestError(f"expected an object with inputs, got {kind_of(document)}")
         row = _plain_row(self._columns, document) if binary is None else None
         if row is not None and len(document) == 1 and self._row is not None:  # it names no id and no outputs
+            self._forms.learn(request.body, row)
             return row, self._row
         encoder = _Encoder(self._model, self._answers, document)
         if row is not None:
