@@ -156,7 +156,7 @@ def gather(plane: ControlPlane, target: Path) -> Run:
 
 async def main() -> None:
     """Make the objects, gather, and print what it cost."""
-    with control_plane() as plane, tempfile.TemporaryDirectory() as folder:
+    with control_plane(environment={}) as plane, tempfile.TemporaryDirectory() as folder:
         async with crowd(plane) as user, played_kubelet(plane, user):
             await install(user)
             await given_objects(plane, user)

@@ -26,7 +26,7 @@ OTHERS = 50
 async def count_rollout_requests() -> dict[str, float]:
     """Return how many reads and writes a rollout took, alone and beside others."""
     figures: dict[str, float] = {}
-    with control_plane() as plane, tempfile.TemporaryDirectory() as folder:
+    with control_plane(environment={}) as plane, tempfile.TemporaryDirectory() as folder:
         async with arena(plane, Path(folder)) as made:
             for suffix, others in (("", 0), (f"_beside_{OTHERS}", OTHERS)):
                 counts = await _roll_out(made, others)

@@ -252,7 +252,7 @@ async def install(user: Crowd) -> None:
 
 async def main(parts: Iterable[str], sizes: Sizes) -> dict[str, float]:
     """Start an API server, measure, return the figures by name."""
-    with control_plane() as plane:
+    with control_plane(environment={}) as plane:
         async with crowd(plane) as user:
             await install(user)
             run = Run(plane, user, Audit(plane), sizes)

@@ -23,6 +23,7 @@ from tests.support.running import free_ports, running
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 180.0  # patience with a machine that does other work too
+ROOMY = {"GOGC": "400"}  # a quarter of kube-apiserver's time is its garbage collector's
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,10 @@ def find_binaries() -> Path:
 
 @contextlib.contextmanager
 def control_plane(
-    binaries: Path | None = None, audit_rules: Sequence[Mapping[str, Any]] = ({"level": "Metadata"},)
+    audit_rules: Sequence[Mapping[str, Any]] = ({"level": "Metadata"},), environment: Mapping[str, str] = ROOMY
 ) -> Iterator[ControlPlane]:
     """Start etcd and kube-apiserver, wait until they answer, and stop them in the end."""
-    binaries = binaries or find_binaries()
+    binaries, environment = find_binaries(), {**os.environ, **environment}
     folder = Path(tempfile.mkdtemp(prefix="fairlead-control-plane-"))
     client, peer, api = free_ports(3)
     plane = ControlPlane(
@@ -76,9 +77,10 @@ def control_plane(
     )
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        stack.enter_context(running(_etcd(binaries, folder, client, peer), folder / "etcd.log"))
+        stack.enter_context(running(_etcd(binaries, folder, client, peer), folder / "etcd.log", environment))
         _prepare(folder, plane.token, audit_rules)
-        apiserver = stack.enter_context(running(_apiserver(binaries, folder, client, api), folder / "apiserver.log"))
+        command = _apiserver(binaries, folder, client, api)
+        apiserver = stack.enter_context(running(command, folder / "apiserver.log", environment))
         _await_ready(plane, apiserver)
         yield plane
 

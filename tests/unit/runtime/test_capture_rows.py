@@ -14,7 +14,7 @@ from fairlead.contract.jobs import ArtifactRef, Capture, ServeInput
 from fairlead.contract.training import Task
 from fairlead_runtime.hashing import Hasher
 from fairlead_runtime.serve.capture import Capture as Capturing
-from fairlead_runtime.serve.capture import Counts
+from fairlead_runtime.serve.capture import Counts, Ring
 from fairlead_runtime.serve.columns import Columns, Row
 from fairlead_runtime.signature import Input, Signature
 
@@ -122,3 +122,37 @@ def test_labels_that_are_equal_and_not_alike_keep_their_texts() -> None:
     into, counted = capturing(Capture(percent=100), classes)
     into.add_together(["a", "b", "c", "d"], HOUR_NS, ROWS, ([1, True, 1.0, None], [0.0] * 4))
     assert kept(into, counted)["out.label"].to_pylist() == ["1", "true", "1", None]
+
+
+def test_what_comes_while_a_ring_is_emptied_waits_until_it_is_a_chunk() -> None:
+    ring = Ring(40_000, lambda _: None)
+    asked: list[int] = []
+
+    def add(number: int) -> None:
+        for _ in range(number):
+            asked.append(len(asked))
+            ring.add((asked[-1:], HOUR_NS, [ROWS[0]], ([], [])), 1)
+
+    taken: list[list[int]] = []
+    add(9_000)
+    for records in ring.chunks(lambda _: 1):
+        taken.append([record[0][0] for record in records])
+        if len(taken) == 1:
+            add(4_500)  # more than a chunk: taken now
+        elif len(taken) == 4:
+            add(10)  # less: taken the next time
+    assert [len(numbers) for numbers in taken] == [4_000, 4_000, 4_000, 1_500]
+    add(1)
+    taken += [[record[0][0] for record in records] for records in ring.chunks(lambda _: 1)]
+    assert len(taken[-1]) == 11
+    assert [number for numbers in taken for number in numbers] == asked
+
+
+def test_a_small_ring_is_emptied_before_it_is_full() -> None:
+    lost: list[int] = []
+    ring, woken = Ring(2_000, lost.append), list[int]()
+    ring.attach(lambda: woken.extend(len(records) for records in ring.chunks(lambda _: 1)))
+    for _ in range(10_000):
+        ring.add(("id", HOUR_NS, ROWS[0], ("no", 0.5)), 1)
+    assert not lost
+    assert len(woken) == 20

@@ -78,7 +78,7 @@ def test_the_usual_forms_are_learned(first: bytes) -> None:
     assert forms.row(first.replace(b"1.5", b"-30000")) == (-30000, 2)
 
 
-@pytest.mark.parametrize("text", [b"true, 2", b"1.5", b"1.5, 2, 3", b"1.5, 1e39", b"null, 2", b"[1.5, 2]"])
+@pytest.mark.parametrize("text", [b"true, 2", b"1.5", b"1.5, 2, 3", b"null, 2", b"[1.5, 2]"])
 def test_what_is_wrong_is_left_to_those_who_say_what_it_is(text: bytes) -> None:
     forms = Forms(2)
     forms.learn(LEARNED[0], (1.5, 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
@@ -149,3 +150,29 @@ def test_a_head_is_parsed_once_and_a_client_whose_heads_all_differ_is_not_compar
     with patch.object(connection, "learn", wraps=connection.learn) as learn:
         assert asyncio.run(_count_parsed(differing)) == 20
     assert learn.call_count == 8
+
+
+def test_a_known_head_keeps_no_body() -> None:
+    body = b"z" * 60
+    data = post(body, b"host: x")
+    known = connection.learn(data, Request(b"POST", b"/a", [(b"host", b"x"), (b"content-length", b"60")], body))
+    assert known is not None
+    assert not any(body in referent for referent in _bytes_held(known))
+    again = known.request(post(b"abc", b"host: x"))
+    assert again is not None
+    assert (again.method, again.path, again.body, again.headers) == (b"POST", b"/a", b"abc", [(b"host", b"x")])
+
+
+def _bytes_held(thing: Any) -> list[bytes]:
+    """Return all bytes that an object of ours refers to, directly or not."""
+    found, seen, todo = [], set[int](), [thing]
+    while todo:
+        one = todo.pop()
+        if id(one) in seen or isinstance(one, type):
+            continue
+        seen.add(id(one))
+        if isinstance(one, bytes):
+            found.append(one)
+        elif isinstance(one, (list, tuple, dict)) or type(one).__module__.startswith("fairlead_runtime"):
+            todo += gc.get_referents(one)
+    return found
