@@ -37,6 +37,7 @@ SLOW = re.compile(
     r"|unable to handle the request|no matches for kind|another operation .* in progress",
     re.IGNORECASE,
 )
+METRICS_API = "v1beta1.metrics.k8s.io"
 GATEWAY_NAMESPACE = "envoy-gateway-system"
 CHART_REFERENCE = "oci://docker.io/envoyproxy/gateway-helm"
 VALUES = {
@@ -96,7 +97,7 @@ def metrics_server(settings: Settings, log: Log) -> None:
     apply(settings, log, manifest("metrics-server.yaml"))
     wait_rollout(settings, log, "kube-system", "metrics-server")
     apply(settings, log, manifest("metrics-api.yaml"))
-    condition = ("wait", "apiservice/v1beta1.metrics.k8s.io", "--for=condition=Available")
+    condition = ("wait", f"apiservice/{METRICS_API}", "--for=condition=Available")
     patiently(log, kubectl(settings, *condition, "--timeout=120s"))
 
 
@@ -180,6 +181,7 @@ class Addon:
     install: Callable[[Settings, Log], None]
     files: tuple[str, ...]
     deployments: tuple[tuple[str, str], ...]
+    api: str = ""  # an APIService that the API server reaches it by: its Pods may be well, and that not
 
     def digest(self) -> str:
         """Tells one version of the addon from another."""
@@ -193,15 +195,16 @@ class Addon:
         return noted == self.digest() and self._serves(settings)
 
     def wait(self, settings: Settings) -> None:
-        """Waits until its Pods are ready: a Deployment's word is an old one just after a restart."""
+        """Waits until it serves: a Deployment's word is an old one just after a restart."""
         deadline = time.monotonic() + WAIT_S
         while not self._serves(settings):
             if time.monotonic() > deadline:
-                raise StepError(f"{self.name}: its Pods are not ready after {WAIT_S:.0f} s")
+                raise StepError(f"{self.name} does not serve after {WAIT_S:.0f} s: see `make cluster-status`")
             time.sleep(1)
 
     def _serves(self, settings: Settings) -> bool:
-        return all(_pod_ready(settings, namespace, name) for namespace, name in self.deployments)
+        ready = all(_pod_ready(settings, namespace, name) for namespace, name in self.deployments)
+        return ready and (not self.api or _api_available(settings, self.api))
 
     def note(self, settings: Settings, log: Log) -> None:
         """Writes down in the cluster what was installed, for `healthy`."""
@@ -229,6 +232,12 @@ def _pod_ready(settings: Settings, namespace: str, deployment: str) -> bool:
     return any(name.rsplit("-", 2)[0] == deployment and ready == ["True"] for name, *ready in lines)
 
 
+def _api_available(settings: Settings, name: str) -> bool:
+    """Whether the API server reaches what stands behind an APIService."""
+    path = '{.status.conditions[?(@.type=="Available")].status}'
+    return ask(kubectl(settings, "get", "apiservice", name, "-o", f"jsonpath={path}")) == "True"
+
+
 ADDONS = (
     Addon(
         "gateway",
@@ -242,5 +251,6 @@ ADDONS = (
         metrics_server,
         ("metrics-server.yaml", "metrics-api.yaml"),
         (("kube-system", "metrics-server"),),
+        METRICS_API,
     ),
 )

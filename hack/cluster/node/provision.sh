@@ -47,22 +47,24 @@ set_up_kubelet() {
     >/etc/default/kubelet
 }
 
-# A packet to a Service's address that kube-proxy has not rewritten yet must not leave the node: on
-# some networks something out there answers, and a long connection to it stays wrong for good.
-guard_service_range() {
-  cat >/etc/systemd/system/service-range-guard.service <<'UNIT'
+# A packet to a Service's address that kube-proxy has not rewritten yet, or that it rewrote to a Pod
+# of before a restart, must not leave the node: on some networks something out there answers, and a
+# long connection to it stays wrong for good. Pods that are there have routes of their own.
+guard_cluster_ranges() {
+  cat >/etc/systemd/system/cluster-range-guard.service <<'UNIT'
 [Unit]
-Description=Reject packets to Services that are not set up yet
+Description=Reject packets to Services that are not set up yet and to Pods that are gone
 Before=kubelet.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/usr/sbin/iptables -I OUTPUT -d 10.96.0.0/16 -j REJECT
 ExecStart=/usr/sbin/iptables -I FORWARD -d 10.96.0.0/16 -j REJECT
+ExecStart=/usr/sbin/ip route replace unreachable 10.244.0.0/16
 [Install]
 WantedBy=multi-user.target
 UNIT
-  systemctl enable service-range-guard.service
+  systemctl enable cluster-range-guard.service
 }
 
 import_images() {
@@ -83,5 +85,5 @@ copy_kind_files
 set_up_services
 set_up_containerd
 set_up_kubelet
-guard_service_range
+guard_cluster_ranges
 import_images

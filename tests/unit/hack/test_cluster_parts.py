@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import ipaddress
 import json
+import re
 import tarfile
 from pathlib import Path
 
@@ -55,6 +57,27 @@ def test_an_unknown_source_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_manifests_have_no_blank_left_to_fill(addon: addons.Addon) -> None:
     for name in addon.files:
         assert "${" not in addons.manifest(name)
+
+
+@pytest.mark.parametrize("reached", ["True", "False"])
+def test_an_addon_that_the_api_server_does_not_reach_is_not_healthy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reached: str
+) -> None:
+    """After a restart of the node Pods may be ready, and `kubectl top` still fail."""
+    (metrics,) = (addon for addon in addons.ADDONS if addon.name == "metrics-server")
+    answers = {"configmap": metrics.digest(), "pods": "metrics-server-5f-x True", "apiservice": reached}
+
+    def ask(command: list[str]) -> str:
+        return next(answer for noun, answer in answers.items() if noun in command)
+
+    monkeypatch.setattr(addons, "ask", ask)
+    assert metrics.healthy(make_settings(tmp_path)) == (reached == "True")
+
+
+def test_no_packet_to_a_pod_that_is_gone_leaves_the_node() -> None:
+    """kube-proxy may know only Pods of before a restart, and their addresses may be somebody's out there."""
+    (route,) = re.findall(r"ip route replace unreachable (\S+)", node_image.SCRIPT.read_text())
+    assert ipaddress.ip_network(node_image.POD_SUBNET).subnet_of(ipaddress.ip_network(route))
 
 
 def test_go_constants_adds_up_literals_and_names() -> None:
