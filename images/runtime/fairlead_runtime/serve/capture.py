@@ -33,7 +33,8 @@ log = logging.getLogger("fairlead.serve.capture")
 
 MAX_VALUES = 1_000_000  # that a ring holds: about 32 MB of Python numbers
 _HOUR_NS = 3_600_000_000_000
-_CHUNK_ROWS = 2_000  # turned into Arrow at a time, so that the answering thread gets its turn
+_CHUNK_ROWS = 4_000  # turned into Arrow at a time, so that the answering thread gets its turn
+_LEAST_ROWS = 2_000  # that a ring has room for, however many values each has
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Ring:
     def __init__(self, rows: int, lost: Callable[[int], None]) -> None:
         self._records: deque[Record] = deque()
         self._limit = rows
+        self._chunk = min(_CHUNK_ROWS, rows // 4)
         self._added = 0
         self._taken = 0  # written by the reader alone, so neither count needs a lock
         self._lost = lost
@@ -75,19 +77,28 @@ class Ring:
             return False
         self._records.append(record)
         self._added += rows
-        if held < _CHUNK_ROWS <= held + rows:
+        if held < self._chunk <= held + rows:
             self._wake()
         return True
 
-    def take(self, rows_of: Callable[[Record], int]) -> list[Record]:
-        """Return the oldest records, about a chunk of rows; empty when there are none."""
-        taken: list[Record] = []
-        rows = 0
-        while self._records and rows < _CHUNK_ROWS:
-            taken.append(self._records.popleft())
-            rows += rows_of(taken[-1])
-        self._taken += rows
-        return taken
+    @property
+    def _held(self) -> int:
+        return self._added - self._taken
+
+    def chunks(self, rows_of: Callable[[Record], int]) -> Iterator[list[Record]]:
+        """Yield the records that are there, oldest first, about a chunk of rows at a time.
+
+        What comes meanwhile waits until it is a chunk: one of a few rows costs as much as one of thousands.
+        """
+        there = self._added
+        while self._taken < there or self._held >= self._chunk:
+            taken: list[Record] = []
+            rows = 0
+            while self._records and rows < self._chunk:
+                taken.append(self._records.popleft())
+                rows += rows_of(taken[-1])
+            self._taken += rows
+            yield taken
 
 
 class Capture:
@@ -98,7 +109,7 @@ class Capture:
         self._due = 0
         self._count = counts.flusher
         self._layout = CaptureLayout(document, signature, hasher)
-        rows = max(_CHUNK_ROWS, MAX_VALUES // max(1, len(signature.inputs)))
+        rows = max(_LEAST_ROWS, MAX_VALUES // max(1, len(signature.inputs)))
         self._ring = Ring(rows, lambda n: counts.answering("capture_lost", n))
         self.attach = self._ring.attach
 
@@ -137,7 +148,7 @@ class Capture:
 
     def drain(self) -> Iterator[Part]:
         """Yield what the ring holds, by chunks, each within one hour (UTC)."""
-        while records := self._ring.take(rows_of):
+        for records in self._ring.chunks(rows_of):
             for hour, group in groupby(records, key=lambda record: record[1] // _HOUR_NS):
                 same = list(group)
                 try:
@@ -172,6 +183,7 @@ class CaptureLayout:
         self._probability = bool(signature.probability_output)
         self._hasher = hasher
         self._kept = [(i, c) for i, c in enumerate(signature.inputs) if c.name not in document.capture.drop]
+        self._names = [f"in.{column.name}" for _, column in self._kept]
         self._hashed = frozenset(document.capture.hash)
         self._numbers = [c.numeric and c.name not in self._hashed for c in signature.inputs]
         self._label = label_text(signature)
@@ -191,8 +203,7 @@ class CaptureLayout:
             "time": pa.array(times // 1000).cast(pa.timestamp("us", "UTC")),
             "version": pa.repeat(self._version, len(ids)),
         }
-        for index, column in self._kept:
-            arrays[f"in.{column.name}"] = self._input(column, columns[index])
+        arrays |= zip(self._names, self._inputs(columns), strict=True)
         if self._regression:
             arrays["out.value"] = pa.array(labels, pa.float64())
         else:
@@ -215,6 +226,15 @@ class CaptureLayout:
         hashed = {f"in.{name}" for name in self._hashed}
         fields = [f.with_metadata({MARK: self._hasher.mark}) if f.name in hashed else f for f in batch.schema]
         return pa.RecordBatch.from_arrays(batch.columns, schema=pa.schema(fields))
+
+    def _inputs(self, columns: Sequence[Any]) -> list[Any]:
+        import pyarrow as pa  # noqa: PLC0415
+
+        if not isinstance(columns, np.ndarray):
+            return [self._input(column, columns[index]) for index, column in self._kept]
+        count = columns.shape[1]
+        values = pa.array(columns.reshape(-1), from_pandas=True)  # one call: after each the answering thread has a turn
+        return [values.slice(index * count, count) for index, _ in self._kept]
 
     def _input(self, column: Input, values: Sequence[Any]) -> Any:
         import pyarrow as pa  # noqa: PLC0415
@@ -265,7 +285,7 @@ class Feedback:
         """Yield what the ring holds, each part within one hour (UTC)."""
         import pyarrow as pa  # noqa: PLC0415
 
-        while records := self._ring.take(lambda _: 1):
+        for records in self._ring.chunks(lambda _: 1):
             for hour, group in groupby(records, key=lambda record: record[1] // _HOUR_NS):
                 ids, times, _, labels = zip(*group, strict=True)
                 arrays = {

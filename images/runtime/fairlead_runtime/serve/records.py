@@ -21,7 +21,7 @@ from .columns import Row
 # they are 30 objects, whose memory is cold when it is read and freed: 3 us a row.
 Record = tuple[Any, int, Any, Any]
 Times = NDArray[np.int64]
-Piece = tuple[list[str], Times, list[Any], list[Any], list[float]]  # ids, times, columns, labels, scores
+Piece = tuple[list[str], Times, Any, list[Any], list[float]]  # ids, times, columns, labels, scores
 
 
 def rows_of(record: Record) -> int:
@@ -32,7 +32,8 @@ def rows_of(record: Record) -> int:
 def as_columns(records: list[Record], numbers: Sequence[bool]) -> Piece:
     """Return ids, times, input columns, labels and scores of all rows of the records.
 
-    A column that `numbers` says to be of numbers alone may come as an array, NaN for null; any other is a list.
+    A column that `numbers` says to be of numbers alone may come as an array, NaN for null; any other is a list. Where
+    all are of numbers and come from matrices, the columns are one matrix of them, [columns, rows].
     """
     pieces: list[Piece] = []
     for of_form, group in groupby(records, key=_form):
@@ -65,10 +66,9 @@ def _matrices(records: list[Record], numbers: Sequence[bool]) -> list[Piece]:
     """Return rows of numbers that were requests of their own: copied twice as a whole, looked at one by one never."""
     matrix = np.concatenate([record[2] for record in records])
     times = np.repeat(_times(record[1] for record in records), [len(record[0]) for record in records])
-    columns = [
-        column if number else _values(column)
-        for column, number in zip(np.ascontiguousarray(matrix.T), numbers, strict=True)
-    ]
+    columns: Any = np.ascontiguousarray(matrix.T)
+    if not all(numbers):
+        columns = [column if number else _values(column) for column, number in zip(columns, numbers, strict=True)]
     labels, scores = (_chained(record[3][i] for record in records) for i in (0, 1))
     return [(_chained(record[0] for record in records), times, columns, labels, scores)]
 
