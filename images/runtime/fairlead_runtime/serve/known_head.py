@@ -19,14 +19,15 @@ _END = b"\r\n\r\n"
 class KnownHead:
     """A head that the parser accepted, and what it found there."""
 
-    __slots__ = ("_after", "_after_bytes", "_at", "_before", "_first")
+    __slots__ = ("_after", "_after_bytes", "_at", "_before", "_same")
 
-    def __init__(self, before: bytes, after: bytes, first: Request) -> None:
+    def __init__(self, before: bytes, after: bytes, same: Request) -> None:
         self._before = before  # up to the digits of content-length
         self._at = len(before)
         self._after = after
         self._after_bytes = len(after)
-        self._first = first
+        self._same = same
+        same.header(b"")  # looks through the headers, once for all requests
 
     def request(self, data: bytes) -> Request | None:
         """Return the request, if it has this head and its whole body, and nothing follows."""
@@ -36,7 +37,7 @@ class KnownHead:
         start = end + self._after_bytes
         if data[self._at : end] != b"%d" % (len(data) - start) or not data.startswith(self._after, end):
             return None
-        return self._first.like(data[start:])
+        return self._same.like(data[start:])
 
 
 def learn(data: bytes, request: Request) -> KnownHead | None:
@@ -50,4 +51,6 @@ def learn(data: bytes, request: Request) -> KnownHead | None:
     found = _LENGTH.search(data, 0, end + 2)
     if found is None or found[1] != b"%d" % len(request.body):
         return None
-    return KnownHead(data[: found.start(1)], data[found.end(1) : end + 4], request)
+    headers = [(name, value) for name, value in request.headers if name.lower() != b"content-length"]
+    same = Request(request.method, request.path, headers, b"")  # without the body, which is not to be kept
+    return KnownHead(data[: found.start(1)], data[found.end(1) : end + 4], same)
