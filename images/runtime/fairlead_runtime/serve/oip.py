@@ -8,12 +8,14 @@ Called by `process`, which adds its routes to the public endpoint.
 
 from __future__ import annotations
 
-from array import array
+import struct
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from .columns import LARGEST, Column, Columns, RequestError, Row, kind_of
 from .forms import Forms
@@ -26,6 +28,8 @@ from .wire import BINARY, Request, Response
 
 _LENGTH_HEADER = b"inference-header-content-length"
 _PLAIN = ("FP32", "FP64")
+_FEW = 2_000  # values; to look at more of them takes longer than to search the body
+_PART = 65_536  # values that are packed at a time, for each is on the stack meanwhile
 _ONE = ([1], [1, 1])  # shapes of one value
 _UNSERVED = ("shared_memory_region", "classification")  # they ask for another answer than a tensor in the body
 
@@ -39,7 +43,7 @@ class InferenceProtocol:
         self._answers = answers
         self._model = model
         self._forms = Forms(len(self._columns.names))
-        self._row = None if model.outputs[0].more else RowAnswers(answers.make, _row_pieces(model), np.float32)
+        self._row = None if model.outputs[0].more else RowAnswers(answers.head, _row_pieces(model), np.float32)
 
     def add_to(self, endpoint: PublicEndpoint) -> None:
         """Add the routes: for the model's and the service's name, with and without the version."""
@@ -203,13 +207,28 @@ def _plain_batch(columns: Columns, document: dict[str, Any], body: bytes) -> lis
         return None
     if not columns.all_numbers or count == 1 or not _is_plain_matrix(inputs[0], count):
         return None
-    if b"true" in body or b"false" in body:  # which the next line would take for numbers
-        return None
+    data = inputs[0]["data"]
     try:
-        matrix = np.frombuffer(array("d", inputs[0]["data"])).reshape(-1, count)
-    except (TypeError, OverflowError):
+        values = np.frombuffer(b"".join(map(_packed, range(0, len(data), _PART), repeat(data))))
+    except struct.error:
         return None
-    return list(matrix.T) if np.abs(matrix).max() <= LARGEST else None
+    if _has_booleans(values, data, body) or not np.abs(values).max() <= LARGEST:
+        return None
+    return list(values.reshape(-1, count).T)
+
+
+def _packed(start: int, data: list[Any]) -> bytes:
+    """Return a part of the data as 64-bit floats; a third of the time of numpy.array, or of array.array."""
+    part = data[start : start + _PART]
+    return struct.pack(f"{len(part)}d", *part)
+
+
+def _has_booleans(values: NDArray[np.float64], data: list[Any], body: bytes) -> bool:
+    """Return whether a boolean may be among the data, each of which became the number in its place."""
+    alike = np.flatnonzero((values == 0) | (values == 1))
+    if len(alike) > _FEW:
+        return b"true" in body or b"false" in body
+    return any(type(data[i]) is bool for i in alike.tolist())
 
 
 def _is_plain_matrix(tensor: dict[str, Any], count: int) -> bool:
