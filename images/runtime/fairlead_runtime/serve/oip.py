@@ -43,7 +43,7 @@ class InferenceProtocol:
         self._answers = answers
         self._model = model
         self._forms = Forms(len(self._columns.names))
-        self._row = None if model.outputs[0].more else RowAnswers(answers.head, _row_pieces(model), np.float32)
+        self._row = None if model.outputs[0].more else RowAnswers(answers.make, _row_pieces(model), np.float32)
 
     def add_to(self, endpoint: PublicEndpoint) -> None:
         """Add the routes: for the model's and the service's name, with and without the version."""
