@@ -30,7 +30,7 @@ from .proxy import Proxy, Rule, proxied
 from .story import Story
 
 WHOLE = os.environ.get("FAIRLEAD_FAULTS") == "whole"  # `make faults`; otherwise a share of each, for `make test`
-SIDE_BY_SIDE = int(os.environ.get("FAULTS_SIDE_BY_SIDE", "4"))
+SIDE_BY_SIDE = int(os.environ.get("FAULTS_SIDE_BY_SIDE", "6" if WHOLE else "4"))
 LEASES_IN = "default"
 PATIENCE_S = 180.0  # with a busy machine; bars are asserted beside it, where they are promised
 QUIET_S = 1.0

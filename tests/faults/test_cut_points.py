@@ -20,7 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 STRIDE = int(os.environ.get("FAULTS_STRIDE", "1" if WHOLE else "101"))
 ONLY = os.environ.get("FAULTS_ONLY", "")  # words of the writes to look at, to find out why one of them fails
 WITHIN_S = 60.0
-TRIES = 3  # a look at a rollout may be one less: then the look before it is the point
+NEAR = 3  # a look at a rollout may be one less: then the look before it is the point
 
 Point = tuple[str, int]
 
@@ -58,11 +58,19 @@ async def cut_at(faults: Arena, expected: Outcome, point: Point, *, forwarded: b
 async def cut_surely(faults: Arena, expected: Outcome, point: Point, *, forwarded: bool) -> float:
     """Cut at a point, or where this run has fewer writes of its label, at the one before; return the seconds."""
     label, number = point
-    for number_here in range(number, max(0, number - TRIES), -1):
+    for number_here in _tries(number):
         took_s = await cut_at(faults, expected, (label, number_here), forwarded=forwarded)
         if took_s is not None:
             return took_s
     raise AssertionError("no run came to this point")
+
+
+def _tries(number: int) -> list[int]:
+    """Return a number, those just before it, and then half of each: how often a judge looks is chance."""
+    tries = list(range(number, max(0, number - NEAR), -1))
+    while tries[-1] > 1:
+        tries.append(tries[-1] // 2)
+    return tries
 
 
 async def test_a_kill_at_every_write_changes_nothing(faults: Arena) -> None:
