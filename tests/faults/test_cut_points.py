@@ -66,11 +66,14 @@ async def cut_surely(faults: Arena, expected: Outcome, point: Point, *, forwarde
 
 
 def _tries(number: int) -> list[int]:
-    """Return a number, those just before it, and then half of each: how often a judge looks is chance."""
+    """Return a number, those just before it, then half of each, and the first some times more.
+
+    How often a judge looks at a step, and in which step it has seen enough, is chance.
+    """
     tries = list(range(number, max(0, number - NEAR), -1))
     while tries[-1] > 1:
         tries.append(tries[-1] // 2)
-    return tries
+    return [*tries, 1, 1]
 
 
 async def test_a_kill_at_every_write_changes_nothing(faults: Arena) -> None:
