@@ -23,7 +23,7 @@ from .admin import Admin, Refused
 from .pods import Json, ResultStore, Servers, input_of
 
 JOB_LABELS = ("batch.kubernetes.io/job-name", "batch.kubernetes.io/controller-uid")
-REQUESTS_A_TICK = 2000
+REQUESTS_A_TICK = 200  # few, so that a tick at the old weights is soon lost in what a step's share may be off by
 TICK_S = 0.12
 NAMESPACE = Resource("v1", "Namespace", "namespaces")
 
