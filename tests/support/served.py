@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.support.running import free_ports
 
 from fairlead.contract import env, keys
 from fairlead.contract.jobs import ArtifactRef, Capture, ServeInput
@@ -33,9 +34,7 @@ START_S = 60.0
 
 def free_port() -> int:
     """Return a port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def store_artifact(root: Path, model: bytes, signature: Signature, form: str = "onnx") -> ArtifactRef:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import random
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ import aiohttp
 import yaml
 from tests.support.control_plane import ControlPlane
 from tests.support.eventually import eventually
+from tests.support.running import free_ports
 from tests.support.toy import TOY, build_toy
 
 from fairlead.api.names import DATASET, DEPLOYMENT, JOB, SERVICE, Resource
@@ -86,7 +86,7 @@ class Group:
         """Start a replica and return when it is ready: its caches are filled."""
         pod = f"{self.release}-{len(self.replicas)}"
         config = await self._kubeconfig(pod)
-        port = _free_port()
+        (port,) = free_ports(1)
         arguments = (
             "--kubeconfig", str(config), "--namespaces", self.namespace,
             "--lease-namespace", self.namespace, "--lease-name", self.release,
@@ -378,12 +378,6 @@ async def stop(task: asyncio.Task[Any]) -> BaseException | None:
         task.cancel()
         await asyncio.wait({task}, timeout=1)
     return None if task.cancelled() else task.exception()
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def now() -> float:

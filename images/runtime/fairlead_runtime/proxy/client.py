@@ -13,13 +13,14 @@ from typing import cast
 
 import httptools
 
+from fairlead_runtime.serve.closing import end_connection
+
 from .exchange import Exchange
 from .heads import HeadError, request_head, sift
 from .relay import Relay
 
 log = logging.getLogger("fairlead.proxy")
 
-_LINGER_S = 5.0  # how long an answer that ends a connection may take to be read
 _TARGET_BYTES = 64 << 10
 _HELD_BYTES = 256 << 10  # of a request that wait for a connection; then nothing more is read
 
@@ -256,18 +257,9 @@ class Client(asyncio.Protocol):
             self._transport.abort()
 
     def _end(self, *, lingering: bool) -> None:
-        """Close now, or, where the client may still be sending, only after it has had the time to read.
-
-        Closing a socket with unread data resets the connection, and the client would never see its answer.
-        """
         self._stop()
-        if self.gone:
-            return
-        if lingering and self._transport.can_write_eof():
-            self._transport.write_eof()
-            asyncio.get_running_loop().call_later(_LINGER_S, self.close)
-        else:
-            self._transport.close()
+        if not self.gone:
+            end_connection(self._transport, asyncio.get_running_loop(), self.close, lingering=lingering)
 
     def close(self) -> None:
         """Close once what was written has left."""

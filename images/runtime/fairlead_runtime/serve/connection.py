@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
+from .closing import end_connection
 from .known_head import KnownHead, learn
 from .wire import CONTINUE, Request, Response
 
 if TYPE_CHECKING:
     from .http import HttpServer
 
-_LINGER_S = 5.0  # how long an answer that ends a connection may take to be read
 _URL_BYTES = 8 << 10
 _MAX_STRANGE = 8  # heads in a row that are not the last one's: then a client is not worth the comparing
 _IDLE, _HEADERS, _EXPECTING, _BODY, _ENDED = range(5)  # what a connection is receiving
 
 
 class Connection(asyncio.Protocol):
-    """One client: parser callbacks, limits,, and answers in the order of the requests."""
+    """One client: parser callbacks, limits, and answers in the order of the requests."""
 
     __slots__ = (
         "_body", "_body_bytes", "_headers", "_held", "_known", "_large", "_last", "_late", "_loop", "_paused",
@@ -259,16 +259,8 @@ class Connection(asyncio.Protocol):
         self._refuse(431, f"the request's headers exceed {self._server.limits.header_bytes} bytes")
 
     def _end(self, *, lingering: bool) -> None:
-        """Close now, or, where the client may still be sending, only after it has had the time to read.
-
-        Closing a socket with unread data resets the connection, and the client would never see the refusal.
-        """
         self._state = _ENDED
-        if lingering and self._transport.can_write_eof():
-            self._transport.write_eof()
-            self._loop.call_later(_LINGER_S, self.close)
-        else:
-            self._transport.close()
+        end_connection(self._transport, self._loop, self.close, lingering=lingering)
 
     def close(self) -> None:
         """Close once what was written has left."""
