@@ -43,12 +43,13 @@ from .traffic import BASELINE, CANARY, PREVIOUS, STABLE
 from .types import Obj
 
 MEASURED_FROM = 2000  # requests in a step before measured shares are held against requested ones
+REMEMBERED = 10_000  # requests of earlier looks that count beside those of a look: what came before fades
 Counters = Mapping[str, "ArmReport | str"]  # pod uid -> its counts, or why they could not be read
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a rollout remembers of its arms; `served`: requests by role since the present shares were programmed."""
+    """What a rollout remembers of its arms; `served`: the latest requests by role under the present shares."""
 
     judge: JudgeState = field(default_factory=JudgeState)
     stable_pods: ArmLedger = field(default_factory=ArmLedger)
@@ -98,7 +99,7 @@ class Finding:
 
     verdict: Verdict
     shares: Mapping[str, float] = field(default_factory=dict)
-    requests: int = 0  # in the present step, all arms
+    requests: int = 0  # that `shares` are measured on, all arms
     silent: str = ""
     unjudged: Mapping[str, str] = field(default_factory=dict)
 
@@ -300,10 +301,19 @@ def _served(
     """Count requests by role, from the first look after the shares were programmed."""
     if not (programmed and before.measuring):
         return {}
-    return {
-        role: before.served.get(role, 0) + round(counts.requests * (looks[role].factor if role in looks else 1.0))
-        for role, counts in new.items()
-    }
+    factors = {role: looks[role].factor if role in looks else 1.0 for role in new}
+    return remember(before.served, {role: round(counts.requests * factors[role]) for role, counts in new.items()})
+
+
+def remember(served: Mapping[str, int], new: Mapping[str, int]) -> dict[str, int]:
+    """Return requests by role with a look's own whole, and at most 10,000 of those before it.
+
+    A gateway moves some time after it accepted a weight. What it sent until then would count for as long as a step
+    lasts; so it fades in a few looks. No request weighs more than one, so the share's variance is at most that of the
+    binomial of all that is remembered.
+    """
+    kept = min(1.0, REMEMBERED / max(1, sum(served.values())))
+    return {role: round(served.get(role, 0) * kept) + count for role, count in new.items()}
 
 
 def is_measured(finding: Finding, weight: int) -> bool:
