@@ -31,6 +31,7 @@ WAIT_S = 120.0
 REQUEST_TIMEOUT = "60s"
 PATIENCE_S = 600.0
 PAUSE_S = 3.0
+SHELL_TIMEOUT_S = 60.0
 # What kubectl and helm print when the API server was slow or away for a moment: asking again may help.
 SLOW = re.compile(
     r"time-?out|timed out|deadline|was refused|connection (refused|reset)|\bEOF\b|etcdserver:|ServiceUnavailable"
@@ -115,15 +116,18 @@ def object_store(settings: Settings, log: Log) -> None:
 
 
 def _weed_shell(command: list[str], line: str) -> str:
-    """What one line of SeaweedFS's own shell answers; errors come back as text too."""
-    done = subprocess.run(
-        command,
-        input=f"{line}\n".encode(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=60,
-        check=False,
-    )
+    """What one line of SeaweedFS's own shell answers; errors and silence come back as text too."""
+    try:
+        done = subprocess.run(
+            command,
+            input=f"{line}\n".encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=SHELL_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer to {line!r} within {SHELL_TIMEOUT_S:.0f} s"
     return done.stdout.decode("utf-8", "replace")
 
 

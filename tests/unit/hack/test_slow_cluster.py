@@ -102,6 +102,25 @@ def test_a_chart_that_helm_cannot_read_is_named(config: Settings, log: Log, prog
         addons.gateway(config, log)
 
 
+def test_a_bucket_that_is_slow_to_make_is_asked_for_again(
+    config: Settings, log: Log, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addons, "SHELL_TIMEOUT_S", 0.5)
+    program(
+        "kubectl",
+        f"""case "$*" in *exec*) read line; echo "$line" >>{tmp_path}/asked;; *) exit 0;; esac
+case "$line" in *create*) touch {tmp_path}/made; exec sleep 5;; esac
+[ ! -e {tmp_path}/made ] || echo fairlead""",
+    )
+    addons.object_store(config, log)
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        "s3.bucket.list",
+        "s3.bucket.create -name fairlead",
+        "s3.bucket.list",
+    ]
+    assert "no answer" in log.tail(1)[0]
+
+
 # As kind printed it on cgroup v2, where it waits for systemd in the node, and never for more than 30 s.
 SLOW_BOOT = 'ERROR: failed to create cluster: could not find a log line that matches "Reached target .*Multi-User"'
 
