@@ -14,8 +14,9 @@ from fairlead.contract.jobs import ArtifactRef, Capture, ServeInput
 from fairlead.contract.training import Task
 from fairlead_runtime.hashing import Hasher
 from fairlead_runtime.serve.capture import Capture as Capturing
-from fairlead_runtime.serve.capture import Counts, Ring
+from fairlead_runtime.serve.capture import Counts, Part, Ring
 from fairlead_runtime.serve.columns import Columns, Row
+from fairlead_runtime.serve.records import Record
 from fairlead_runtime.signature import Input, Signature
 
 DIGEST = "sha256:" + "0" * 64
@@ -131,11 +132,11 @@ def test_what_comes_while_a_ring_is_emptied_waits_until_it_is_a_chunk() -> None:
     def add(number: int) -> None:
         for _ in range(number):
             asked.append(len(asked))
-            ring.add((asked[-1:], HOUR_NS, [ROWS[0]], ([], [])), 1)
+            ring.add((asked[-1:], HOUR_NS, [ROWS[0]], (["no"], [0.5])), 1)
 
     taken: list[list[int]] = []
     add(9_000)
-    for records in ring.chunks(lambda _: 1):
+    for records in ring.chunks():
         taken.append([record[0][0] for record in records])
         if len(taken) == 1:
             add(4_500)  # more than a chunk: taken now
@@ -143,7 +144,7 @@ def test_what_comes_while_a_ring_is_emptied_waits_until_it_is_a_chunk() -> None:
             add(10)  # less: taken the next time
     assert [len(numbers) for numbers in taken] == [4_000, 4_000, 4_000]
     add(1)
-    taken += [[record[0][0] for record in records] for records in ring.chunks(lambda _: 1)]
+    taken += [[record[0][0] for record in records] for records in ring.chunks()]
     assert len(taken[-1]) == 1_511
     assert [number for numbers in taken for number in numbers] == asked
 
@@ -151,8 +152,23 @@ def test_what_comes_while_a_ring_is_emptied_waits_until_it_is_a_chunk() -> None:
 def test_a_small_ring_is_emptied_before_it_is_full() -> None:
     lost: list[int] = []
     ring, woken = Ring(2_000, lost.append), list[int]()
-    ring.attach(lambda: woken.extend(len(records) for records in ring.chunks(lambda _: 1)))
+    ring.attach(lambda: woken.extend(len(records) for records in ring.chunks()))
     for _ in range(10_000):
         ring.add(("id", HOUR_NS, ROWS[0], ("no", 0.5)), 1)
     assert not lost
     assert len(woken) == 20
+
+
+def test_rows_that_no_file_can_hold_are_counted_and_the_rest_goes_on() -> None:
+    ring, lost = Ring(40_000, lambda _: None), list[int]()
+    for hour in (1, 1, 2, 3):
+        ring.add(("id", hour * HOUR_NS, ROWS[0], ("no", 0.5)), 1)
+    made = pa.RecordBatch.from_pydict({"id": ["id"]})
+
+    def make(hour: int, records: list[Record]) -> Part:
+        if len(records) == 2:
+            raise pa.ArrowInvalid("no such number")
+        return Part(f"{hour}/", made)
+
+    assert [part.folder for part in ring.parts(make, lost.append)] == ["2/", "3/"]
+    assert lost == [2]

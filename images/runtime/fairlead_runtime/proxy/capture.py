@@ -204,7 +204,7 @@ class Capture:
             if not rows:
                 opaque.append(one)
         if records and self._layout is not None:
-            yield Part(self._layout.folder(hour), self._layout.batch(records))
+            yield self._layout.part(hour, records)
         if opaque:
             date, of_day = hour_name(hour)
             folder = keys.captures(self._document.namespace, self._document.service, date, of_day, OPAQUE)

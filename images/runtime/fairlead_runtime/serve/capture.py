@@ -85,7 +85,23 @@ class Ring:
     def _held(self) -> int:
         return self._added - self._taken
 
-    def chunks(self, rows_of: Callable[[Record], int]) -> Iterator[list[Record]]:
+    def parts(self, make: Callable[[int, list[Record]], Part], lost: Callable[[int], None]) -> Iterator[Part]:
+        """Yield what `make` makes of the hour (since 1970) and the records of chunks, each within one hour.
+
+        Rows of which it makes nothing are given up: `lost` is told how many. The rest goes on.
+        """
+        for records in self.chunks():
+            for hour, group in groupby(records, key=lambda record: record[1] // _HOUR_NS):
+                same = list(group)
+                try:
+                    part = make(hour, same)
+                except Exception:
+                    log.exception("captured rows that no file can hold are given up")
+                    lost(sum(map(rows_of, same)))
+                    continue
+                yield part
+
+    def chunks(self) -> Iterator[list[Record]]:
         """Yield the records that are there, oldest first, about a chunk of rows at a time.
 
         What comes meanwhile waits until it is a chunk: one of a few rows costs as much as one of thousands.
@@ -148,16 +164,7 @@ class Capture:
 
     def drain(self) -> Iterator[Part]:
         """Yield what the ring holds, by chunks, each within one hour (UTC)."""
-        for records in self._ring.chunks(rows_of):
-            for hour, group in groupby(records, key=lambda record: record[1] // _HOUR_NS):
-                same = list(group)
-                try:
-                    part = Part(self._layout.folder(hour), self._layout.batch(same))
-                except Exception:
-                    log.exception("captured rows that no file can hold are given up")
-                    self.lost(sum(map(rows_of, same)))
-                    continue
-                yield part
+        return self._ring.parts(self._layout.part, self.lost)
 
     def wrote(self, rows: int) -> None:
         """Count rows that are in the store."""
@@ -188,10 +195,11 @@ class CaptureLayout:
         self._numbers = [c.numeric and c.name not in self._hashed for c in signature.inputs]
         self._label = label_text(signature)
 
-    def folder(self, hour: int) -> str:
-        """Return the folder of an hour since 1970."""
+    def part(self, hour: int, records: list[Record]) -> Part:
+        """Return the records of an hour since 1970 in their folder."""
         date, of_day = hour_name(hour)
-        return keys.captures(self._document.namespace, self._document.service, date, of_day, self._version)
+        folder = keys.captures(self._document.namespace, self._document.service, date, of_day, self._version)
+        return Part(folder, self.batch(records))
 
     def batch(self, records: list[Record]) -> pa.RecordBatch:
         """Return the Arrow form of records."""
@@ -283,19 +291,20 @@ class Feedback:
 
     def drain(self) -> Iterator[Part]:
         """Yield what the ring holds, each part within one hour (UTC)."""
+        return self._ring.parts(self._part, self.lost)
+
+    def _part(self, hour: int, records: list[Record]) -> Part:
         import pyarrow as pa  # noqa: PLC0415
 
-        for records in self._ring.chunks(lambda _: 1):
-            for hour, group in groupby(records, key=lambda record: record[1] // _HOUR_NS):
-                ids, times, _, labels = zip(*group, strict=True)
-                arrays = {
-                    "id": pa.array(ids, pa.string()),
-                    "time": pa.array([ns // 1000 for ns in times], pa.int64()).cast(pa.timestamp("us", "UTC")),
-                    "label": pa.array(labels, pa.float64() if self._regression else pa.string()),
-                }
-                date, of_day = hour_name(hour)
-                folder = keys.feedback(self._document.namespace, self._document.service, date, of_day)
-                yield Part(folder, pa.RecordBatch.from_pydict(arrays))
+        ids, times, _, labels = zip(*records, strict=True)
+        arrays = {
+            "id": pa.array(ids, pa.string()),
+            "time": pa.array([ns // 1000 for ns in times], pa.int64()).cast(pa.timestamp("us", "UTC")),
+            "label": pa.array(labels, pa.float64() if self._regression else pa.string()),
+        }
+        date, of_day = hour_name(hour)
+        folder = keys.feedback(self._document.namespace, self._document.service, date, of_day)
+        return Part(folder, pa.RecordBatch.from_pydict(arrays))
 
     def wrote(self, rows: int) -> None:
         """Count labels that are in the store."""
