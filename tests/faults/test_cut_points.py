@@ -20,6 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 STRIDE = int(os.environ.get("FAULTS_STRIDE", "1" if WHOLE else "101"))
 ONLY = os.environ.get("FAULTS_ONLY", "")  # words of the writes to look at, to find out why one of them fails
 WITHIN_S = 60.0
+LUCK = 8  # runs more for a point that is reached by chance
 NEAR = 3  # a look at a rollout may be one less: then the look before it is the point
 
 Point = tuple[str, int]
@@ -68,12 +69,13 @@ async def cut_surely(faults: Arena, expected: Outcome, point: Point, *, forwarde
 def _tries(number: int) -> list[int]:
     """Return a number, those just before it, then half of each, and the first some times more.
 
-    How often a judge looks at a step, and in which step it has seen enough, is chance.
+    How often a judge looks at a step, in which step it has seen enough, and whether it asks a pod that just went:
+    all that is chance.
     """
     tries = list(range(number, max(0, number - NEAR), -1))
     while tries[-1] > 1:
         tries.append(tries[-1] // 2)
-    return [*tries, 1, 1]
+    return [*tries, *[1] * LUCK]
 
 
 async def test_a_kill_at_every_write_changes_nothing(faults: Arena) -> None:
