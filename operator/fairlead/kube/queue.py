@@ -56,10 +56,13 @@ class NoMetrics:
 
 @dataclass(frozen=True)
 class Backoff:
-    """Delay before the n-th retry: base * 2^(n-1) up to max, times 1 +- jitter."""
+    """Delay before the n-th retry: base * 2^(n-1) up to max, times 1 +- jitter.
+
+    Once an API server is well again, nothing may be left that wakes a key: the maximum is how late it then is.
+    """
 
     base_s: float = 0.1
-    max_s: float = 300.0
+    max_s: float = 60.0
     jitter: float = 0.2
 
     def delay_s(self, failures: int, rand: Callable[[], float]) -> float:

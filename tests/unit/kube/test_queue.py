@@ -161,3 +161,12 @@ async def test_a_noisy_key_is_slowed_and_others_are_not() -> None:
     assert {"calm-0", "calm-50"} <= set(taken)
     clock.advance(1)
     assert await drain(queue) == ["noisy"], "its last change is not forgotten"
+
+
+def test_no_key_waits_longer_than_72_s_however_often_it_failed() -> None:
+    """An API server that is well again wakes nobody: the promise is that all is as before within 90 s."""
+    queue: WorkQueue[str] = WorkQueue(monotonic=FakeClock().monotonic, rand=lambda: 1.0)
+    delays = [queue.add_failed("a") for _ in range(40)]
+    assert delays == sorted(delays)
+    assert delays[0] < 0.2
+    assert max(delays) <= 72.0
