@@ -35,6 +35,11 @@ class Measured:
         self.rates.append(found)
         self.cpu_rates.append(found * (time.perf_counter() - began) / used)
 
+    def extend(self, other: Measured) -> None:
+        """Add the rounds of another start of the same server."""
+        self.rates += other.rates
+        self.cpu_rates += other.cpu_rates
+
 
 def spread(values: Sequence[float], form: str) -> str:
     """Return the median with the lowest and the highest."""
