@@ -151,6 +151,10 @@ bench-serve: bench-peers ## Our server beside MLServer and the KServe SDK: rates
 bench-proxy: venv ## What the proxy in front of a user's own server costs at the median
 	PYTHONPATH=operator:images/runtime:. $(BIN)/python -m tests.perf.bench_proxy
 
+.PHONY: bench-shadow
+bench-shadow: venv cluster images cluster-load ## p99 of users beside a shadow that is slow or cuts connections, on kind; 14 min, alone
+	$(BIN)/python -m tests.perf.bench_shadow $(BENCH)
+
 .PHONY: bench-formats
 bench-formats: venv ## CPU of a row by format: ONNX, skops, joblib, XGBoost, LightGBM
 	PYTHONPATH=operator:images/runtime:. $(BIN)/python -W ignore -m tests.perf.bench_formats

@@ -27,7 +27,7 @@ SETTLES_S = 1.0  # after the first answer all workers of the proxy have the rout
 
 @dataclass(frozen=True)
 class Sent:
-    """One request: when it was sent (monotonic), what came back (status 0: no answer), and who made it."""
+    """One request: when it was sent (monotonic), what came back (status 0: no answer), by whom, how soon."""
 
     at: float
     status: int
@@ -35,6 +35,7 @@ class Sent:
     revision: str
     text: str
     digest: str = ""
+    took_s: float = 0.0
 
 
 @dataclass
@@ -95,7 +96,7 @@ async def _send(load: Load, session: aiohttp.ClientSession, row: Mapping[str, An
         async with session.post(load.url, data=json.dumps(row)) as said:
             text = await said.text()
             made = [said.headers.get(name, "") for name in (VERSION, REVISION, DIGEST)]
-            load.sent.append(Sent(at, said.status, made[0], made[1], text[:200], made[2]))
+            load.sent.append(Sent(at, said.status, made[0], made[1], text[:200], made[2], time.monotonic() - at))
     except (aiohttp.ClientError, TimeoutError) as error:
         load.sent.append(Sent(at, 0, "", "", f"{type(error).__name__}: {error}"[:200]))
 
