@@ -15,7 +15,7 @@ import contextlib
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from tests.perf.serving.process_tree import cpu_limit, cpu_s, memory_mb
 from tests.perf.serving.servers import (
     BATCHING,
     BEST,
+    BEST_GRPC,
     INFER,
     KSERVE,
     MLSERVER,
@@ -64,11 +65,11 @@ class Plan:
 
 
 @contextlib.contextmanager
-def peers(trained: Trained, plan: Plan) -> Iterator[list[Running]]:
+def peers(trained: Trained, plan: Plan, best: Mapping[str, Variant] = BEST) -> Iterator[list[Running]]:
     """Run both peers, each at its best."""
     with (
-        mlserver(trained, plan.place(), BEST["MLServer"]) as first,
-        kserve(trained, plan.place(), BEST["KServe SDK"]) as second,
+        mlserver(trained, plan.place(), best["MLServer"]) as first,
+        kserve(trained, plan.place(), best["KServe SDK"]) as second,
     ):
         yield [first, second]
 
@@ -153,7 +154,7 @@ def bench_batch(plan: Plan) -> None:
     """A thousand rows in a request: as JSON, as a raw tensor by gRPC, and each server the way that suits it better."""
     for kind in plan.models:
         trained = Trained(kind)
-        with peers(trained, plan) as theirs, fairlead(trained, plan.place(), Ours()) as ours:
+        with peers(trained, plan, BEST_GRPC) as theirs, fairlead(trained, plan.place(), Ours()) as ours:
             rows, servers = trained.rows(BATCH_ROWS), [*theirs, ours]
             ways = {"JSON": by_rest(servers, plan, rows), "gRPC, raw tensor": by_grpc(servers, plan, rows)}
         best = [max(found, key=Measured.median) for found in zip(*ways.values(), strict=True)]
@@ -166,7 +167,7 @@ def bench_batch(plan: Plan) -> None:
 def bench_grpc(plan: Plan) -> None:
     """One row at a time by gRPC."""
     trained = Trained("logistic")
-    with peers(trained, plan) as theirs, fairlead(trained, plan.place(), Ours()) as ours:
+    with peers(trained, plan, BEST_GRPC) as theirs, fairlead(trained, plan.place(), Ours()) as ours:
         measured = by_grpc([*theirs, ours], plan, trained.rows(1))
     table(f"logistic by gRPC, one row, {CONNECTIONS} connections", "calls/s", measured, measured[:2])
     clock, said = both(measured[2], measured[:2])

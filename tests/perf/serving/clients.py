@@ -42,7 +42,7 @@ def needed() -> list[str]:
     return [f"{command} (package {package})" for command, package in COMMANDS.items() if not shutil.which(command)]
 
 
-COMMANDS = {"wrk": "wrk", "taskset": "util-linux"}
+COMMANDS = {"wrk": "wrk", "h2load": "nghttp2-client", "taskset": "util-linux"}
 
 
 def http_rate(target: Target, connections: int, seconds: float, folder: Path) -> float:

@@ -79,6 +79,7 @@ KSERVE = [
 # docs/serving-peers.md has the grid that says so. Batching answers up to 16 requests that come within 1 ms by one call:
 # it suits 16 connections that ask without a pause, holds a lone request up, and is measured beside the bars.
 BEST = {"MLServer": MLSERVER[4], "KServe SDK": KSERVE[3]}
+BEST_GRPC = {**BEST, "KServe SDK": KSERVE[2]}
 BATCHING = MLSERVER[5]
 
 
