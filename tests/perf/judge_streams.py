@@ -84,7 +84,15 @@ def simulate_bake(case: Case, rng: np.random.Generator) -> Arms:
 
 def counts_of(row: Ints) -> ArmCounts:
     """One look of one arm as the planner has it."""
-    return ArmCounts.of(row.tolist())
+    requests, failed, slow, labelled, wrong, *predicted = row.tolist()
+    return ArmCounts(requests, failed, slow, labelled, wrong, predicted=tuple(predicted))
+
+
+def row_of(counts: ArmCounts) -> Ints:
+    """The inverse of `counts_of`."""
+    plain = (counts.requests, counts.failed, counts.slow, counts.labelled, counts.wrong)
+    bins = counts.predicted or (0,) * BINS
+    return np.array([*plain, *bins], dtype=np.int64)
 
 
 def _rates(rates: tuple[float, float, float], looks: int) -> Floats:
@@ -181,5 +189,5 @@ def _through_ledger(pods: list[Ints], rng: np.random.Generator) -> Ints:
             if event < 1 - SILENT:
                 answers.append(PodCounts(process.uid, f"start-{process.start}", counts_of(total)))
         ledger, new = ledger.take(ArmReading(tuple(answers), frozenset(process.uid for process in processes)))
-        found[look, : len(new.numbers())] = new.numbers()
+        found[look] = row_of(new)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.e2e import asking, load, misbehaving
 from tests.e2e.misbehaving import quick, service
 from tests.e2e.rollouts.story import ENDLESS, in_state, rollout_of, serves, switch
-from tests.e2e.team import Obj, Team, condition
+from tests.e2e.team import Obj, Team, condition, is_ready
 
 PUBLIC = {"name": "public", "namespace": "gateways"}
 
@@ -37,7 +37,7 @@ def test_two_services_share_a_gateway_and_roll_out_at_once(team: Team) -> None:
     assert left.by_version().keys() == {"v1", "v2"}
     assert right.by_version().keys() == {"w1", "w2"}
     team.remove("InferenceService", "left")
-    team.until_ready("InferenceService", "late", 180)  # the path is free now
+    team.until("InferenceService", "late", is_ready, 180)  # the path is free now; for a moment it says that it is not
 
 
 def test_a_gateway_goes_away_in_the_middle_and_returns(team: Team) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.perf import judge_arrays
+from tests.perf import judge_arrays, judge_streams
 from tests.perf import judge_simulation as simulation
 from tests.perf.judge_cases import CAUGHT, EACH, LIVE, PUBLISHED, SAME, UNHARMED
 
@@ -383,6 +383,14 @@ def test_labels_have_a_denominator_of_their_own_and_pass_does_not_wait_for_them(
 def test_the_planner_ends_where_its_copy_for_many_rollouts_does(bar):
     short = replace(bar.case, looks=min(bar.case.looks, 40), good_looks=min(bar.case.good_looks, 20))
     assert simulation.disagreements(short, 1) == []
+
+
+def test_simulated_counts_reach_the_planner_as_what_they_are():
+    row = np.arange(1, judge_streams.FIELDS + 1)
+    counts = judge_streams.counts_of(row)
+    assert (counts.requests, counts.failed, counts.slow, counts.labelled, counts.wrong) == (1, 2, 3, 4, 5)
+    assert (counts.refused, counts.predicted) == (0, tuple(range(6, judge_streams.FIELDS + 1)))
+    assert judge_streams.row_of(counts).tolist() == row.tolist()
 
 
 def test_the_planner_ends_a_whole_rollout_where_its_copy_does():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from fairlead.contract.jobs import ArtifactRef, Capture, ServeInput
 from fairlead.contract.training import Task
 from fairlead_runtime.hashing import Hasher
 from fairlead_runtime.serve.capture import Capture as Capturing
-from fairlead_runtime.serve.capture import Counts, Part, Ring
+from fairlead_runtime.serve.capture import Counts, Part, ring_of
 from fairlead_runtime.serve.columns import Columns, Row
 from fairlead_runtime.serve.records import Record
 from fairlead_runtime.signature import Input, Signature
@@ -126,7 +127,7 @@ def test_labels_that_are_equal_and_not_alike_keep_their_texts() -> None:
 
 
 def test_what_comes_while_a_ring_is_emptied_waits_until_it_is_a_chunk() -> None:
-    ring = Ring(40_000, lambda _: None)
+    ring = ring_of(40_000, lambda _: None)
     asked: list[int] = []
 
     def add(number: int) -> None:
@@ -151,7 +152,7 @@ def test_what_comes_while_a_ring_is_emptied_waits_until_it_is_a_chunk() -> None:
 
 def test_a_small_ring_is_emptied_before_it_is_full() -> None:
     lost: list[int] = []
-    ring, woken = Ring(2_000, lost.append), list[int]()
+    ring, woken = ring_of(2_000, lost.append), list[int]()
     ring.attach(lambda: woken.extend(len(records) for records in ring.chunks()))
     for _ in range(10_000):
         ring.add(("id", HOUR_NS, ROWS[0], ("no", 0.5)), 1)
@@ -160,15 +161,16 @@ def test_a_small_ring_is_emptied_before_it_is_full() -> None:
 
 
 def test_rows_that_no_file_can_hold_are_counted_and_the_rest_goes_on() -> None:
-    ring, lost = Ring(40_000, lambda _: None), list[int]()
+    ring, lost = ring_of(40_000, lambda _: None), list[int]()
     for hour in (1, 1, 2, 3):
         ring.add(("id", hour * HOUR_NS, ROWS[0], ("no", 0.5)), 1)
-    made = pa.RecordBatch.from_pydict({"id": ["id"]})
+    batch = pa.RecordBatch.from_pydict({"id": ["id"]})
 
-    def make(hour: int, records: list[Record]) -> Part:
+    def parts(hour: int, records: list[Record]) -> list[Part]:
         if len(records) == 2:
             raise pa.ArrowInvalid("no such number")
-        return Part(f"{hour}/", made)
+        return [Part(f"{hour}/", batch)]
 
-    assert [part.folder for part in ring.parts(make, lost.append)] == ["2/", "3/"]
+    made = list(ring.parts(itemgetter(1), parts, lambda same: lost.append(len(same))))
+    assert [part.folder for part in made] == ["2/", "3/"]
     assert lost == [2]

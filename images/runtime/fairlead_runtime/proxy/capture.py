@@ -8,10 +8,7 @@ no room is dropped and counted; it never waits. Emptied by `serve.flush`'s threa
 from __future__ import annotations
 
 import hmac
-import logging
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from fairlead.contract import keys
@@ -21,6 +18,7 @@ from fairlead_runtime.serve.bins import Grid
 from fairlead_runtime.serve.capture import CaptureLayout, Counts, Part, hour_name
 from fairlead_runtime.serve.counters import Writer
 from fairlead_runtime.serve.records import Record
+from fairlead_runtime.serve.ring import Ring, Sample
 from fairlead_runtime.signature import Signature
 
 from .bodies import Answer, BodyReader, read_json
@@ -30,13 +28,10 @@ if TYPE_CHECKING:
 
     from .exchange import Exchange
 
-log = logging.getLogger("fairlead.proxy.capture")
-
 BODY_BYTES = 256 << 10  # a longer body is not copied, only hashed
 RING_BYTES = 32 << 20
 _CHUNK_BYTES = 1 << 20  # read at a time, so that the answering thread gets its turn
 _OVERHEAD_BYTES = 1 << 10  # of one record, beside its bodies
-_HOUR_NS = 3_600_000_000_000
 OPAQUE = "_opaque"  # no version has such a name
 
 
@@ -127,21 +122,16 @@ class Capture:
         tally: Tally,
     ) -> None:
         self._document = document
-        self._percent = document.capture.percent
-        self._due = 0
+        self.wanted = Sample(document.capture.percent).wanted
         self._counts = counts
         self._hasher = hasher
         self._layout = CaptureLayout(document, signature, hasher) if signature is not None else None
         self._reader = BodyReader(signature) if signature is not None else None
         self._tally = tally
-        self._kept: deque[_Kept] = deque()
-        self._added = 0  # bytes; written by the answering thread alone
-        self._taken = 0  # bytes; written by the flusher alone, so neither needs a lock
-        self._wake: Callable[[], None] = lambda: None
-
-    def attach(self, wake: Callable[[], None]) -> None:
-        """Call `wake` when a chunk is there."""
-        self._wake = wake
+        self._ring: Ring[_Kept] = Ring(
+            RING_BYTES, _CHUNK_BYTES, lambda kept: kept.held_bytes, lambda _: counts.answering("capture_lost", 1)
+        )
+        self.attach = self._ring.attach
 
     # -- on the hot path
 
@@ -149,51 +139,18 @@ class Capture:
         """Return an empty copy of a body."""
         return Body(self._hasher.start)
 
-    def wanted(self) -> bool:
-        """Return whether this request is one of the sample: exactly `percent` of any hundred in a row."""
-        self._due += self._percent
-        if self._due < 100:
-            return False
-        self._due -= 100
-        return True
-
     def add(self, exchange: Exchange) -> None:
         """Keep an exchange, or drop and count it."""
         if exchange.recorded is None or exchange.answer_body is None:
             return
         kept = _Kept(exchange, exchange.recorded, exchange.answer_body)
-        size, held = kept.held_bytes, self._added - self._taken
-        if held + size > RING_BYTES:
-            self._counts.answering("capture_lost", 1)
-            return
-        self._kept.append(kept)
-        self._added += size
-        if held < _CHUNK_BYTES <= held + size:
-            self._wake()
+        self._ring.add(kept, kept.held_bytes)
 
     # -- off the hot path
 
     def drain(self) -> Iterator[Part]:
         """Yield what the ring holds, by chunks, each within one hour (UTC)."""
-        while kept := self._take():
-            for hour, group in groupby(kept, key=lambda one: one.now_ns // _HOUR_NS):
-                same = list(group)
-                try:
-                    parts = list(self._parts(hour, same))
-                except Exception:
-                    log.exception("captured requests that no file can hold are given up")
-                    self.lost(len(same))
-                    continue
-                yield from parts
-
-    def _take(self) -> list[_Kept]:
-        taken: list[_Kept] = []
-        size = 0
-        while self._kept and size < _CHUNK_BYTES:
-            taken.append(self._kept.popleft())
-            size += taken[-1].held_bytes
-        self._taken += size
-        return taken
+        return self._ring.parts(lambda kept: kept.now_ns, self._parts, lambda same: self.lost(len(same)))
 
     def _parts(self, hour: int, kept: list[_Kept]) -> Iterator[Part]:
         records: list[Record] = []
@@ -204,7 +161,7 @@ class Capture:
             if not rows:
                 opaque.append(one)
         if records and self._layout is not None:
-            yield self._layout.part(hour, records)
+            yield from self._layout.parts(hour, records)
         if opaque:
             date, of_day = hour_name(hour)
             folder = keys.captures(self._document.namespace, self._document.service, date, of_day, OPAQUE)

@@ -6,11 +6,8 @@ turns them into Arrow batches. When the ring is full they drop and count; they n
 
 from __future__ import annotations
 
-import logging
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,14 +22,12 @@ from fairlead_runtime.signature import Input, Signature, label_text
 from .answered import Answered
 from .columns import Column, Row, Rows
 from .records import Record, as_columns, rows_of
+from .ring import Ring, Sample
 
 if TYPE_CHECKING:
     import pyarrow as pa  # imported where it is used: it would double the time to the first answer
 
-log = logging.getLogger("fairlead.serve.capture")
-
 MAX_VALUES = 1_000_000  # that a ring holds: about 32 MB of Python numbers
-_HOUR_NS = 3_600_000_000_000
 _CHUNK_ROWS = 4_000  # turned into Arrow at a time, so that the answering thread gets its turn
 _LEAST_ROWS = 2_000  # that a ring has room for, however many values each has
 
@@ -53,68 +48,9 @@ class Part:
     batch: pa.RecordBatch
 
 
-class Ring:
-    """A bounded queue of rows between one writer and one reader."""
-
-    def __init__(self, rows: int, lost: Callable[[int], None]) -> None:
-        self._records: deque[Record] = deque()
-        self._limit = rows
-        self._chunk = min(_CHUNK_ROWS, rows // 4)
-        self._added = 0
-        self._taken = 0  # written by the reader alone, so neither count needs a lock
-        self._lost = lost
-        self._wake: Callable[[], None] = _nothing
-
-    def attach(self, wake: Callable[[], None]) -> None:
-        """Call `wake` when a chunk of rows is there."""
-        self._wake = wake
-
-    def add(self, record: Record, rows: int) -> bool:
-        """Take a record, or drop and count it."""
-        held = self._added - self._taken
-        if held + rows > self._limit:
-            self._lost(rows)
-            return False
-        self._records.append(record)
-        self._added += rows
-        if held < self._chunk <= held + rows:
-            self._wake()
-        return True
-
-    @property
-    def _held(self) -> int:
-        return self._added - self._taken
-
-    def parts(self, make: Callable[[int, list[Record]], Part], lost: Callable[[int], None]) -> Iterator[Part]:
-        """Yield what `make` makes of the hour (since 1970) and the records of chunks, each within one hour.
-
-        Rows of which it makes nothing are given up: `lost` is told how many. The rest goes on.
-        """
-        for records in self.chunks():
-            for hour, group in groupby(records, key=lambda record: record[1] // _HOUR_NS):
-                same = list(group)
-                try:
-                    part = make(hour, same)
-                except Exception:
-                    log.exception("captured rows that no file can hold are given up")
-                    lost(sum(map(rows_of, same)))
-                    continue
-                yield part
-
-    def chunks(self) -> Iterator[list[Record]]:
-        """Yield the records that are there, oldest first, about a chunk of rows at a time.
-
-        What comes meanwhile waits until it is a chunk: one of a few rows costs as much as one of thousands.
-        """
-        there = self._added
-        while self._taken < there or self._held >= self._chunk:
-            taken: list[Record] = []
-            rows = 0
-            while self._records and rows < self._chunk:
-                taken.append(self._records.popleft())
-                rows += rows_of(taken[-1])
-            self._taken += rows
-            yield taken
+def ring_of(rows: int, lost: Callable[[int], None]) -> Ring[Record]:
+    """Return a ring for so many rows; `lost` is told how many found no room."""
+    return Ring(rows, min(_CHUNK_ROWS, rows // 4), rows_of, lost)
 
 
 class Capture:
@@ -122,20 +58,12 @@ class Capture:
 
     def __init__(self, document: ServeInput, signature: Signature, counts: Counts, hasher: Hasher) -> None:
         self._percent = document.capture.percent
-        self._due = 0
+        self.wanted = Sample(self._percent).wanted
         self._count = counts.flusher
         self._layout = CaptureLayout(document, signature, hasher)
         rows = max(_LEAST_ROWS, MAX_VALUES // max(1, len(signature.inputs)))
-        self._ring = Ring(rows, lambda n: counts.answering("capture_lost", n))
+        self._ring = ring_of(rows, lambda n: counts.answering("capture_lost", n))
         self.attach = self._ring.attach
-
-    def wanted(self) -> bool:
-        """Return whether this request is one of the sample: exactly `percent` of any hundred in a row."""
-        self._due += self._percent
-        if self._due < 100:
-            return False
-        self._due -= 100
-        return True
 
     def add_row(self, response_id: str, now_ns: int, row: Row, out: tuple[Any, float]) -> None:
         """Keep one row; `out` is the prediction and its score."""
@@ -164,7 +92,7 @@ class Capture:
 
     def drain(self) -> Iterator[Part]:
         """Yield what the ring holds, by chunks, each within one hour (UTC)."""
-        return self._ring.parts(self._layout.part, self.lost)
+        return self._ring.parts(_time_ns, self._layout.parts, lambda same: self.lost(sum(map(rows_of, same))))
 
     def wrote(self, rows: int) -> None:
         """Count rows that are in the store."""
@@ -195,11 +123,11 @@ class CaptureLayout:
         self._numbers = [c.numeric and c.name not in self._hashed for c in signature.inputs]
         self._label = label_text(signature)
 
-    def part(self, hour: int, records: list[Record]) -> Part:
+    def parts(self, hour: int, records: list[Record]) -> list[Part]:
         """Return the records of an hour since 1970 in their folder."""
         date, of_day = hour_name(hour)
         folder = keys.captures(self._document.namespace, self._document.service, date, of_day, self._version)
-        return Part(folder, self.batch(records))
+        return [Part(folder, self.batch(records))]
 
     def batch(self, records: list[Record]) -> pa.RecordBatch:
         """Return the Arrow form of records."""
@@ -267,7 +195,7 @@ class Feedback:
         self._answered = answered
         self._regression = signature.task == Task.REGRESSION
         self._label = label_text(signature)
-        self._ring = Ring(50_000, lambda n: counts.answering("feedback_lost", n))
+        self._ring = ring_of(50_000, lambda n: counts.answering("feedback_lost", n))
         self.attach = self._ring.attach
 
     def check(self, label: Any) -> str | None:
@@ -291,9 +219,9 @@ class Feedback:
 
     def drain(self) -> Iterator[Part]:
         """Yield what the ring holds, each part within one hour (UTC)."""
-        return self._ring.parts(self._part, self.lost)
+        return self._ring.parts(_time_ns, self._parts, lambda same: self.lost(len(same)))
 
-    def _part(self, hour: int, records: list[Record]) -> Part:
+    def _parts(self, hour: int, records: list[Record]) -> list[Part]:
         import pyarrow as pa  # noqa: PLC0415
 
         ids, times, _, labels = zip(*records, strict=True)
@@ -304,7 +232,7 @@ class Feedback:
         }
         date, of_day = hour_name(hour)
         folder = keys.feedback(self._document.namespace, self._document.service, date, of_day)
-        return Part(folder, pa.RecordBatch.from_pydict(arrays))
+        return [Part(folder, pa.RecordBatch.from_pydict(arrays))]
 
     def wrote(self, rows: int) -> None:
         """Count labels that are in the store."""
@@ -315,8 +243,8 @@ class Feedback:
         self._count("feedback_lost", rows)
 
 
-def _nothing() -> None:
-    """Wake nobody: no flusher is attached yet."""
+def _time_ns(record: Record) -> int:
+    return int(record[1])
 
 
 def hour_name(hour: int) -> tuple[str, str]:
