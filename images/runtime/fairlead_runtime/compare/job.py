@@ -7,7 +7,6 @@ Finding a difference is a result and ends well. The entry of kind Compare in `__
 
 from __future__ import annotations
 
-import io
 import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
@@ -16,11 +15,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fairlead.contract import keys
 from fairlead.contract.base import canonical_json, digest_of
 from fairlead.contract.compare import Answering, CompareInput, CompareSummary, SliceDisagreement
+from fairlead_runtime.captured_files import files_in, read_files, within
 from fairlead_runtime.errors import ObjectNotFound, clip
 from fairlead_runtime.hashing import MARK
 from fairlead_runtime.monitor.window import hours_between, instant
@@ -61,11 +60,10 @@ def read_answers(store: Store, job: CompareInput, of: Answering) -> pa.Table:
     start, end = instant(job.since), instant(job.until)
     found, rows = [], 0
     for date, hour in hours_between(start, end):
-        for table in _tables(store, keys.captures(job.namespace, job.service, date, hour, of.version)):
-            within = pc.and_(
-                pc.greater_equal(table["time"], _moment(table, start)), pc.less(table["time"], _moment(table, end))
-            )
-            mine = table.filter(pc.and_(within, pc.starts_with(table["id"], of.ids)))
+        folder = keys.captures(job.namespace, job.service, date, hour, of.version)
+        for table in read_files(store, files_in(store, [folder])):
+            mine = within(table, start, end)
+            mine = mine.filter(pc.starts_with(mine["id"], of.ids))
             found.append(mine)
             rows += mine.num_rows
         if rows >= MAX_ROWS:
@@ -73,19 +71,6 @@ def read_answers(store: Store, job: CompareInput, of: Answering) -> pa.Table:
     if not rows:
         return pa.table({"time": pa.array([], pa.timestamp("us", "UTC"))})
     return pa.concat_tables(found, promote_options="default").sort_by("time").slice(0, MAX_ROWS)
-
-
-def _tables(store: Store, folder: str) -> Iterator[pa.Table]:
-    for entry in store.list(folder):
-        if entry.key.endswith(".parquet"):
-            try:
-                yield pq.read_table(io.BytesIO(store.get_bytes(entry.key)))
-            except ObjectNotFound:
-                continue  # retention removed it after it was listed
-
-
-def _moment(table: pa.Table, moment: Any) -> pa.Scalar:
-    return pa.scalar(moment, pa.timestamp("us", "UTC")).cast(table.schema.field("time").type)
 
 
 def compare(stable: pa.Table, candidate: pa.Table) -> Compared:

@@ -5,19 +5,17 @@ Memory holds one file and the profiles, never a window's rows; ids never leave t
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fairlead.contract import keys
 from fairlead.contract.jobs import MonitorInput
-from fairlead_runtime.errors import ObjectNotFound
+from fairlead_runtime.captured_files import files_in, read_files, within
 from fairlead_runtime.hashing import hasher_of
 from fairlead_runtime.profile import PREDICTION, SCORE, ModelProfile, Profile, build_profile, merge
 from fairlead_runtime.signature import Signature
@@ -50,8 +48,8 @@ def read_requests(
         keys.captures(job.namespace, job.inference_service, date, hour, job.artifact.version)
         for date, hour in window.hours()
     ]
-    for table in _tables(store, folders):
-        rows = _within(table, window.start, window.end)
+    for table in read_files(store, files_in(store, folders)):
+        rows = within(table, window.start, window.end)
         if rows.num_rows:
             _add(found, reader.read(rows), rows, profile, two_classes=len(signature.classes) == 2)
     found.left_out = reader.left_out
@@ -94,7 +92,7 @@ def read_labelled(store: Store, job: MonitorInput, window: Window) -> pa.Table:
     several labels of one request the last one holds. Requests before `notBefore` or of other versions are left out.
     """
     folders = [keys.feedback(job.namespace, job.inference_service, date, hour) for date, hour in window.hours()]
-    tables = [_within(table, window.start, window.end) for table in _tables(store, folders)]
+    tables = [within(table, window.start, window.end) for table in read_files(store, files_in(store, folders))]
     if not any(table.num_rows for table in tables):
         return _NO_ANSWERS
     last = _last_per_id(pa.concat_tables([table.select(["id", "time", "label"]) for table in tables]))
@@ -110,7 +108,7 @@ def _join(store: Store, job: MonitorInput, labels: pa.Table) -> pa.Table:
         keys.captures(job.namespace, job.inference_service, date, hour, job.artifact.version)
         for date, hour in _hours_of(labels["id"].to_pylist())
     ]
-    for table in _tables(store, folders):
+    for table in read_files(store, files_in(store, folders)):
         answers = table.select([name for name in table.column_names if name == "id" or name in _OUTPUTS])
         found.append(answers.filter(pc.is_in(answers["id"], value_set=wanted["id"].combine_chunks())))
     if not any(table.num_rows for table in found):
@@ -150,19 +148,3 @@ def made_at(response_id: str) -> datetime | None:
     if not dash or len(ulid) < 10 or milliseconds > 4e12:  # the year 2096
         return None
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def _tables(store: Store, folders: Iterable[str]) -> Iterator[pa.Table]:
-    for folder in folders:
-        for entry in store.list(folder):
-            if entry.key.endswith(".parquet"):
-                try:
-                    yield pq.read_table(io.BytesIO(store.get_bytes(entry.key)))
-                except ObjectNotFound:
-                    continue  # retention removed it after it was listed
-
-
-def _within(table: pa.Table, start: datetime, end: datetime) -> pa.Table:
-    kind = table.schema.field("time").type
-    first, last = (pa.scalar(moment, pa.timestamp("us", "UTC")).cast(kind) for moment in (start, end))
-    return table.filter(pc.and_(pc.greater_equal(table["time"], first), pc.less(table["time"], last)))

@@ -7,22 +7,20 @@ the wanted rows need. Called by `replay.job`.
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fairlead.contract import keys
 from fairlead.contract.data import ColumnType
 from fairlead.contract.jobs import ReplayInput
-from fairlead_runtime.errors import ObjectNotFound
+from fairlead_runtime.captured_files import read_files, within
 from fairlead_runtime.hashing import MARK, hasher_of
 from fairlead_runtime.monitor.inputs import PREFIX, InputReader
 from fairlead_runtime.monitor.window import instant
@@ -68,19 +66,11 @@ def _tables(store: Store, job: ReplayInput) -> Iterator[pa.Table]:
         date = (before - timedelta(days=day)).strftime("%Y-%m-%d")
         folder = keys.captures(job.namespace, job.name, date, "", "").rstrip("/") + "/"
         found = [e for e in store.list(folder) if f"/{job.stable.version}/" in e.key and e.key.endswith(".parquet")]
-        for entry in sorted(found, key=lambda e: (e.key.removeprefix(folder)[:2], e.modified_s), reverse=True):
-            try:
-                table = pq.read_table(io.BytesIO(store.get_bytes(entry.key)))
-            except ObjectNotFound:
-                continue  # retention removed it after it was listed
-            rows = _until(table, before)
+        found.sort(key=lambda e: (e.key.removeprefix(folder)[:2], e.modified_s), reverse=True)
+        for table in read_files(store, (entry.key for entry in found)):
+            rows = within(table, None, before)
             if rows.num_rows:
                 yield rows
-
-
-def _until(table: pa.Table, before: datetime) -> pa.Table:
-    kind = table.schema.field("time").type
-    return table.filter(pc.less(table["time"], pa.scalar(before, pa.timestamp("us", "UTC")).cast(kind)))
 
 
 def _as_sent(table: pa.Table, signature: Signature, reader: InputReader | None) -> pa.Table:
