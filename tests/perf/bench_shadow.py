@@ -93,7 +93,7 @@ def hostname(team: Team, name: str) -> str:
 def given_twins(team: Team) -> None:
     """Serve one version twice."""
     misbehaving.given_versions(team, v1="onnx")
-    judge = {"errorRate": {"maxIncreasePoints": 100}, "latency": {"thresholdMs": 60_000, "maxIncreasePoints": 100}}
+    judge = {"errorRate": {"maxIncreasePoints": 99}, "latency": {"thresholdMs": 60_000, "maxIncreasePoints": 99}}
     rollout = {"strategy": "Shadow", "step": ENDLESS, "deadline": "2h", "judge": judge}
     for name in NAMES:
         made = misbehaving.service("v1", hostname(team, name), name=name, rollout=rollout)

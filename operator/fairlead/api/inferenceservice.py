@@ -94,29 +94,32 @@ class Scaling(Model):
     target_cpu_percent: Annotated[int, Field(ge=1, le=1000)] = Field(70, alias="targetCPUPercent")
 
 
+Points = Annotated[float, Field(gt=0, le=99)]  # no canary can be worse by 100 or more: such a limit would allow all
+
+
 class ErrorRateLimit(Model):
     """Failed requests."""
 
-    max_increase_points: Annotated[float, Field(gt=0, le=100)] = 0.5
+    max_increase_points: Points = 0.5
 
 
 class LatencyLimit(Model):
     """Requests slower than the threshold."""
 
     threshold_ms: Annotated[float, Field(gt=0)] = 50
-    max_increase_points: Annotated[float, Field(gt=0, le=100)] = 1
+    max_increase_points: Points = 1
 
 
 class PredictionsLimit(Model):
     """Shift of the predictions' distribution: total variation over the stable version's bins; no PASS waits for it."""
 
-    max_increase_points: Annotated[float, Field(gt=0, le=100)] = 10
+    max_increase_points: Points = 10
 
 
 class LabelsLimit(Model):
     """Wrong answers among those whose truth came back as feedback; classifications, in steps; no PASS waits for it."""
 
-    max_increase_points: Annotated[float, Field(gt=0, le=100)] = 2
+    max_increase_points: Points = 2
 
 
 class IncidentLimit(Model):

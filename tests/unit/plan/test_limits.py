@@ -1,0 +1,55 @@
+"""Every limit that the API takes is one that the judge can hold counts against, however far off they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from fairlead.api.inferenceservice import Judge
+from fairlead.plan.judge import ArmCounts, JudgeState, Limits, observe, start_step, verdict
+
+POINTS = st.floats(0, 99, exclude_min=True)
+LOOK = 50
+LIMITED = ("errorRate", "latency", "predictions", "labels")
+
+
+def judge_with(points: float) -> dict[str, Any]:
+    return {name: {"maxIncreasePoints": points} for name in LIMITED}
+
+
+def counts(hits: int) -> ArmCounts:
+    return ArmCounts(LOOK, hits, hits, LOOK, hits, 0, (hits, LOOK - hits))
+
+
+@given(points=POINTS, confidence=st.floats(80, 99.999), canary=st.integers(0, LOOK), baseline=st.integers(0, LOOK))
+@example(points=99.0, confidence=95.0, canary=LOOK, baseline=0)
+@example(points=5e-324, confidence=95.0, canary=0, baseline=LOOK)
+def test_whatever_the_api_allows_can_be_judged(points: float, confidence: float, canary: int, baseline: int) -> None:
+    judge = Judge.model_validate({**judge_with(points), "confidencePercent": confidence})
+    assert judge.latency
+    assert judge.predictions
+    assert judge.labels
+    limits = Limits(
+        confidence_percent=judge.confidence_percent,
+        error_points=judge.error_rate.max_increase_points,
+        latency_points=judge.latency.max_increase_points,
+        predictions_points=judge.predictions.max_increase_points,
+        labels_points=judge.labels.max_increase_points,
+        incident_max_error_percent=judge.incident.max_error_percent,
+    )
+    state = start_step(JudgeState())
+    for _ in range(8):
+        state = observe(state, limits, counts(canary), counts(baseline))
+        verdict(state, limits, last_step=True)
+        assert JudgeState.from_dict(state.to_dict()) == state
+
+
+@pytest.mark.parametrize("name", LIMITED)
+@pytest.mark.parametrize("points", [0, 99.5, 100])
+def test_a_limit_that_allows_nothing_or_everything_is_refused(name: str, points: float) -> None:
+    with pytest.raises(ValidationError, match=r"greater than 0|less than or equal to 99"):
+        Judge.model_validate({name: {"maxIncreasePoints": points}})
