@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fairlead.api.inferenceservice import Judge
+from fairlead.api.judge import Judge
 from fairlead.plan.judge import ArmCounts, JudgeState, Limits, observe, start_step, verdict
 
 POINTS = st.floats(0, 99, exclude_min=True)
