@@ -1,4 +1,4 @@
-"""What users beside a shadow notice: p99 of a service whose shadow is ill, and of its twin without one, by turns.
+"""What users beside a shadow notice: p99 of a service whose shadow is ill, and of a twin, by turns.
 
     make bench-shadow                      # on the kind cluster, alone; 14 min; fails where a p99 is over 5 % more
 
@@ -6,7 +6,8 @@ Two services of the same version behind the gateway are asked at a fixed rate, i
 half the left one's requests are copied to a shadow, in the second the right one's: one pod differs from the next by
 more than what is measured. Two shadows: one that answers after 5 s, one that cuts every second connection. A latency is
 from when a request is sent to the answer's last byte, at the client. On one machine the copies take processors from
-those that answer users, which they do not where pods have nodes of their own.
+those that answer users, which they do not where pods have nodes of their own; `--beside "answers at once"` gives the
+twin a healthy shadow, so that only the illness differs.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ async def main():
     await (await asyncio.get_running_loop().create_server(Ill, "", 8080)).serve_forever()
 asyncio.run(main())
 """  # cheap, for here it shares the processors with those that it must not disturb
+WELL = "answers at once"
+NONE = "none"
 ILLNESSES = {
+    WELL: "self.answer()",
     "answers after 5 s": "asyncio.get_running_loop().call_later(5, self.answer)",
     "cuts every second connection": "self.answer() if random.random() < 0.5 else self.transport.abort()",
 }
@@ -133,8 +137,11 @@ def block(team: Team, name: str, rate: float, seconds: float) -> list[float]:
 
 
 def half(team: Team, name: str, illness: str, plan: argparse.Namespace) -> Half:
-    """Measure with a shadow of this service, and none of its twin."""
+    """Measure with an ill shadow of this service, and none or a healthy one of its twin."""
+    twin = NAMES[1 - NAMES.index(name)]
     shadow(team, name, illness)
+    if plan.beside == WELL:
+        shadow(team, twin, WELL)
     arms = {one: Arm() for one in NAMES}
     for number in range(plan.rounds):
         for one in NAMES if number % 2 else NAMES[::-1]:
@@ -142,8 +149,8 @@ def half(team: Team, name: str, illness: str, plan: argparse.Namespace) -> Half:
         found = rollout_of(team.get("InferenceService", name) or {})
         if found.get("state") != "Step":
             raise RuntimeError(f"{name} has no shadow any more: {found}")
-    no_shadow(team, name)
-    twin = NAMES[1 - NAMES.index(name)]
+    for one in NAMES if plan.beside == WELL else (name,):
+        no_shadow(team, one)
     return Half(arms[name], arms[twin])
 
 
@@ -153,10 +160,11 @@ def measure(team: Team, illness: str, plan: argparse.Namespace) -> bool:
     chance = random.Random(1)
     drawn = sorted(overall(halves, chance) for _ in range(1000))
     found = overall(halves)
-    print(f"\n### a shadow that {illness}\n\n| shadow of | requests | p50 ms | p99 ms | p99 / p99 |")
+    print(f"\n### a shadow that {illness}; of its twin: {plan.beside}\n")
+    print("| shadow | requests | p50 ms | p99 ms | p99 / p99 |")
     print("|---|---|---|---|---|")
     for name, one in zip(NAMES, halves, strict=True):
-        for what, arm in ((name, one.beside), (f"none, beside the half of {name}", one.alone)):
+        for what, arm in ((f"{illness}: {name}", one.beside), (f"{plan.beside}: its twin", one.alone)):
             count, ratio = sum(map(len, arm.blocks)), f"{one.ratio():.3f}" if arm is one.beside else "1"
             print(f"| {what} | {count} | {arm.p50_ms():.2f} | {arm.p99_ms():.2f} | {ratio} |")
     good = found <= BAR
@@ -170,7 +178,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=8, help="blocks of each service in each half")
     parser.add_argument("--seconds", type=float, default=8, help="of a block")
-    parser.add_argument("--illness", choices=list(ILLNESSES), nargs="+", default=list(ILLNESSES))
+    ill = [one for one in ILLNESSES if one != WELL]
+    parser.add_argument("--illness", choices=ill, nargs="+", default=ill)
+    parser.add_argument("--beside", choices=(NONE, WELL), default=NONE, help="the twin's shadow")
     parser.add_argument("--rate", type=float, default=60, help="requests a second")
     plan = parser.parse_args()
     install_operator()
