@@ -218,7 +218,7 @@ def bench_cold(plan: Plan) -> None:
 
 
 def bench_capture(plan: Plan) -> None:
-    """What it costs to capture all requests, and what is lost at full speed and at half of it.
+    """What it costs to capture all requests, and what is lost at full speed, and so at half of it too.
 
     Both are started several times: one process differs from the next by several percent, by where its memory lies, for
     as long as it runs (Curtsinger and Berger, STABILIZER, ASPLOS 2013), so that rounds of one pair would measure that.

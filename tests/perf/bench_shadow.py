@@ -61,7 +61,7 @@ NAMES = ("left", "right")
 
 @dataclass
 class Arm:
-    """Latencies in seconds of blocks, of the services while they had a shadow or while they had none."""
+    """Latencies in seconds of a service, by blocks."""
 
     blocks: list[list[float]] = field(default_factory=list)
 
@@ -77,16 +77,16 @@ class Arm:
 
 @dataclass(frozen=True)
 class Half:
-    """One service had a shadow, its twin had none."""
+    """One service had an ill shadow, its twin none or a healthy one."""
 
-    beside: Arm
-    alone: Arm
+    ill: Arm
+    twin: Arm
 
     def ratio(self, chance: random.Random | None = None) -> float:
-        """Return p99 beside a shadow to p99 alone; with `chance`, of blocks drawn again (the bootstrap)."""
+        """Return the first's p99 to its twin's; with `chance`, of blocks drawn again (the bootstrap)."""
         if chance is None:
-            return self.beside.p99_ms() / self.alone.p99_ms()
-        drawn = [arm.p99_ms(chance.choices(arm.blocks, k=len(arm.blocks))) for arm in (self.beside, self.alone)]
+            return self.ill.p99_ms() / self.twin.p99_ms()
+        drawn = [arm.p99_ms(chance.choices(arm.blocks, k=len(arm.blocks))) for arm in (self.ill, self.twin)]
         return drawn[0] / drawn[1]
 
 
@@ -106,8 +106,7 @@ def given_twins(team: Team) -> None:
     judge = {"errorRate": {"maxIncreasePoints": 99}, "latency": {"thresholdMs": 60_000, "maxIncreasePoints": 99}}
     rollout = {"strategy": "Shadow", "step": ENDLESS, "deadline": "2h", "judge": judge}
     for name in NAMES:
-        made = misbehaving.service("v1", hostname(team, name), name=name, rollout=rollout)
-        team.apply(made)
+        team.apply(misbehaving.service("v1", hostname(team, name), name=name, rollout=rollout))
     for name in NAMES:
         team.until("InferenceService", name, serves("v1"), 240)
 
@@ -155,7 +154,7 @@ def half(team: Team, name: str, illness: str, plan: argparse.Namespace) -> Half:
 
 
 def measure(team: Team, illness: str, plan: argparse.Namespace) -> bool:
-    """Print the p99s beside a shadow and alone; return whether they are within the bar."""
+    """Print the p99s of both in both halves; return whether they are within the bar."""
     halves = [half(team, name, illness, plan) for name in NAMES]
     chance = random.Random(1)
     drawn = sorted(overall(halves, chance) for _ in range(1000))
@@ -164,8 +163,8 @@ def measure(team: Team, illness: str, plan: argparse.Namespace) -> bool:
     print("| shadow | requests | p50 ms | p99 ms | p99 / p99 |")
     print("|---|---|---|---|---|")
     for name, one in zip(NAMES, halves, strict=True):
-        for what, arm in ((f"{illness}: {name}", one.beside), (f"{plan.beside}: its twin", one.alone)):
-            count, ratio = sum(map(len, arm.blocks)), f"{one.ratio():.3f}" if arm is one.beside else "1"
+        for what, arm in ((f"{illness}: {name}", one.ill), (f"{plan.beside}: its twin", one.twin)):
+            count, ratio = sum(map(len, arm.blocks)), f"{one.ratio():.3f}" if arm is one.ill else "1"
             print(f"| {what} | {count} | {arm.p50_ms():.2f} | {arm.p99_ms():.2f} | {ratio} |")
     good = found <= BAR
     said = f"{found:.3f} (95 % of bootstrapped runs {drawn[25]:.3f} to {drawn[974]:.3f})"

@@ -31,7 +31,7 @@ def compared_in(application: Application, states: States, state: str, version: s
         counts = states.compared(application).items()
         return sum(n for said, n in counts if said.startswith(state) and said.endswith(version)) >= ENOUGH
 
-    eventually(often, f"too little was compared in {state} {version}: {states.compared(application)}", 90)
+    eventually(often, f"too little was compared in {state} {version}", 90)
 
 
 @pytest.mark.timeout(1200)

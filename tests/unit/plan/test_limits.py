@@ -9,11 +9,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from fairlead.api.inferenceservice import InferenceServiceSpec, InferenceServiceStatus, RevisionStatus
 from fairlead.api.judge import Judge
-from fairlead.plan.judge import ArmCounts, JudgeState, Limits, observe, start_step, verdict
+from fairlead.plan.analysis import limits_of
+from fairlead.plan.judge import ArmCounts, JudgeState, observe, signals, start_step, verdict
 
 POINTS = st.floats(0, 99, exclude_min=True)
 LOOK = 50
+ARM = RevisionStatus(revision=f"sha256:{0:064}", serve={"latencyThresholdMs": 50})
 LIMITED = ("errorRate", "latency", "predictions", "labels")
 
 
@@ -29,18 +32,10 @@ def counts(hits: int) -> ArmCounts:
 @example(points=99.0, confidence=95.0, canary=LOOK, baseline=0)
 @example(points=5e-324, confidence=95.0, canary=0, baseline=LOOK)
 def test_whatever_the_api_allows_can_be_judged(points: float, confidence: float, canary: int, baseline: int) -> None:
-    judge = Judge.model_validate({**judge_with(points), "confidencePercent": confidence})
-    assert judge.latency
-    assert judge.predictions
-    assert judge.labels
-    limits = Limits(
-        confidence_percent=judge.confidence_percent,
-        error_points=judge.error_rate.max_increase_points,
-        latency_points=judge.latency.max_increase_points,
-        predictions_points=judge.predictions.max_increase_points,
-        labels_points=judge.labels.max_increase_points,
-        incident_max_error_percent=judge.incident.max_error_percent,
-    )
+    judge = {**judge_with(points), "confidencePercent": confidence}
+    spec = InferenceServiceSpec.model_validate({"model": {"version": "v1"}, "rollout": {"judge": judge}})
+    limits = limits_of(InferenceServiceStatus(canary=ARM, baseline=ARM), spec)
+    assert len(signals(limits)) == len(LIMITED)
     state = start_step(JudgeState())
     for _ in range(8):
         state = observe(state, limits, counts(canary), counts(baseline))
